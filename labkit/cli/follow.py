@@ -1,0 +1,73 @@
+"""Following a run on a terminal: a progress bar to its result, or its log as it grows."""
+
+import asyncio
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from labkit.runs.folder import Run, Status
+from labkit.runs.view import RunView, view_runs
+from labkit.settings import Site
+from labkit.units import format_duration
+
+LOOK_EVERY_S = 0.3
+
+
+def follow(site: Site, run: Run) -> RunView:
+    """Show where the run is until it ends. Ctrl-C leaves the run alone."""
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[figures]}"),
+        console=Console(stderr=True, highlight=False),
+    )
+    with progress:
+        bar = progress.add_task(run.name, total=None, figures="")
+        while True:
+            (view,) = asyncio.run(view_runs(site, [run]))
+            _draw(progress, bar, view.status)
+            if view.status.state.ended:
+                return view
+            time.sleep(LOOK_EVERY_S)
+
+
+def _draw(progress: Progress, bar: TaskID, status: Status) -> None:
+    figures = [
+        f"step {status.step}/{status.num_steps}" if status.num_steps else "",
+        f"loss {status.loss:.3f}" if status.loss is not None else "",
+        f"validation {status.validation_accuracy:.1%}"
+        if status.validation_accuracy is not None
+        else (
+            f"instant answer {status.instant_accuracy:.1%}"
+            if status.instant_accuracy is not None
+            else ""
+        ),
+        f"{status.rows_per_second:.0f} rows/s" if status.rows_per_second else "",
+        f"{format_duration(status.seconds_left)} left" if status.seconds_left else "",
+    ]
+    progress.update(
+        bar,
+        description=status.phase or str(status.state),
+        total=status.num_steps or None,
+        completed=status.step,
+        figures=" · ".join(part for part in figures if part),
+    )
+
+
+def follow_log(site: Site, run: Run, *, on: bool) -> None:
+    """Print the last attempt's log; `on`: and what comes, until the run ends."""
+    log = run.last.log
+    shown = 0
+    while True:
+        (view,) = asyncio.run(view_runs(site, [run])) if on else (None,)
+        if log.exists():
+            with log.open(errors="replace") as file:
+                file.seek(shown)
+                sys.stdout.write(file.read())
+                sys.stdout.flush()
+                shown = file.tell()
+        if view is None or view.status.state.ended:
+            return
+        time.sleep(LOOK_EVERY_S)

@@ -1,0 +1,224 @@
+"""`labkit run …`: start runs, follow them, use what they leave."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from labkit.cli import show
+from labkit.cli.output import AsJson, print_json
+from labkit.cli.start import Flags
+from labkit.errors import LabkitError, UsageError
+from labkit.runs.folder import Run, RunState, find_run, list_runs
+from labkit.runs.spec import read_spec_file, spec_from_flat
+from labkit.runs.submit import (
+    delete_run,
+    plan_run,
+    resume_run,
+    stop_run,
+    submit_run,
+)
+from labkit.runs.view import view_runs
+from labkit.settings import Site, load_site
+
+app = App(name="run", help="Start runs, follow them, use their models.")
+
+RunName = Annotated[str, Parameter(help="A run's id, the start of one, its name, or 'last'.")]
+
+
+@app.command
+def start(
+    file: Annotated[Path | None, Parameter(help="A spec.toml; flags are laid over it.")] = None,
+    /,
+    *,
+    flags: Annotated[Flags | None, Parameter(name="*")] = None,  # type: ignore[valid-type]
+    wait: Annotated[bool, Parameter(negative=(), help="Follow it to its result.")] = False,
+    dry_run: Annotated[
+        bool, Parameter(negative=(), help="Check and estimate, print all, start nothing.")
+    ] = False,
+    json: AsJson = False,
+) -> int:
+    """Tune a base model on your data, as a job of its own."""
+    site = load_site()
+    given: dict[str, Any] = flags.model_dump(exclude_none=True) if flags else {}  # type: ignore[union-attr]
+    beneath = read_spec_file(file) if file else None
+    spec = spec_from_flat(given, source=str(file or "the command line"), beneath=beneath)
+    plan = asyncio.run(plan_run(site, spec))
+    if not json:
+        show.findings(plan.prepared.findings, to_stderr=not dry_run)
+    if dry_run:
+        show.plan(plan, site, as_json=json)
+        return 0 if plan.prepared.usable else 1
+    run = asyncio.run(submit_run(site, plan))
+    if not wait:
+        return _started(run, json)
+    return _follow(site, run, json)
+
+
+def _started(run: Run, json: bool) -> int:
+    if json:
+        print_json({"run": run.run_id, "name": run.name, "folder": str(run.folder)})
+    else:
+        print(f"Started {run.run_id}. Follow it with: labkit run show {run.run_id} --wait")
+    return 0
+
+
+def _follow(site: Site, run: Run, json: bool) -> int:
+    from labkit.cli.follow import follow
+
+    try:
+        follow(site, run)
+    except KeyboardInterrupt:
+        print(
+            f"\nThe run goes on without you. See it: labkit run show {run.run_id}. "
+            f"End it: labkit run stop {run.run_id}",
+            file=sys.stderr,
+        )
+        return 130
+    return _show(site, run, json)
+
+
+def _show(site: Site, run: Run, json: bool) -> int:
+    (view,) = asyncio.run(view_runs(site, [run]))
+    if json:
+        print_json(show.as_dict(view))
+    else:
+        show.run(view)
+    return 1 if view.status.state is RunState.FAILED else 0
+
+
+@app.command(name="list")
+def list_(*, json: AsJson = False) -> None:
+    """All your runs, the newest first."""
+    site = load_site()
+    views = asyncio.run(view_runs(site, list_runs(site.runs)))
+    if json:
+        print_json([view.to_dict() for view in views])
+    else:
+        show.runs(views)
+
+
+@app.command(name="show")
+def show_(
+    run: RunName,
+    *,
+    wait: Annotated[bool, Parameter(negative=(), help="Follow it to its result.")] = False,
+    json: AsJson = False,
+) -> int:
+    """Where a run is, or its result."""
+    site = load_site()
+    found = find_run(site.runs, run)
+    return _follow(site, found, json) if wait else _show(site, found, json)
+
+
+@app.command
+def logs(
+    run: RunName,
+    *,
+    follow: Annotated[bool, Parameter(name=["--follow", "-f"], negative=())] = False,
+) -> None:
+    """What a run's processes printed."""
+    from labkit.cli.follow import follow_log
+
+    site = load_site()
+    found = find_run(site.runs, run)
+    follow_log(site, found, on=follow)
+
+
+@app.command
+def stop(run: RunName) -> None:
+    """Save a checkpoint and end. `labkit run resume` goes on from it."""
+    site = load_site()
+    found = find_run(site.runs, run)
+    asyncio.run(stop_run(site, found))
+    print(f"Asked {found.run_id} to save a checkpoint and end.")
+
+
+@app.command
+def resume(
+    run: RunName,
+    *,
+    wait: Annotated[bool, Parameter(negative=(), help="Follow it to its result.")] = False,
+    json: AsJson = False,
+) -> int:
+    """Go on from the newest checkpoint, after a stop, a failure or the end of its time."""
+    site = load_site()
+    found = find_run(site.runs, run)
+    attempt = asyncio.run(resume_run(site, found))
+    start = attempt.resume_from or "the beginning: it had no checkpoint yet"
+    print(f"Attempt {attempt.number} goes on from {start}.", file=sys.stderr)
+    return _follow(site, found, json) if wait else _started(found, json)
+
+
+@app.command
+def rename(run: RunName, name: str) -> None:
+    """Give a run another name."""
+    found = find_run(load_site().runs, run)
+    found.rename(name)
+    print(f"{found.run_id} is now called {found.name!r}.")
+
+
+@app.command
+def delete(
+    run: RunName,
+    *,
+    yes: Annotated[bool, Parameter(name=["--yes", "-y"], negative=())] = False,
+) -> None:
+    """Remove a run with its model and its copy of the data."""
+    site = load_site()
+    found = find_run(site.runs, run)
+    if not yes and not _agreed(f"Delete {found.name} ({found.run_id}) with its model? [y/N] "):
+        raise LabkitError("Nothing was deleted.")
+    asyncio.run(delete_run(site, found))
+    print(f"Deleted {found.run_id}.")
+
+
+def _agreed(question: str) -> bool:
+    if not sys.stdin.isatty():
+        raise UsageError("Deleting asks for a yes. Add --yes where nobody can answer.")
+    return input(question).strip().lower() in ("y", "yes")
+
+
+@app.command
+def predict(
+    run: RunName,
+    texts: Annotated[list[str] | None, Parameter(help="Sentences to answer.")] = None,
+    /,
+    *,
+    data: Annotated[Path | None, Parameter(help="A table of texts to answer.")] = None,
+    out: Annotated[Path | None, Parameter(help="The labelled table to write.")] = None,
+    text: Annotated[
+        str | None, Parameter(help="The column of the texts; as in training by default.")
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Answer sentences or a whole table with a run's tuned model."""
+    from labkit.cli import predict as predicting
+
+    found = find_run(load_site().runs, run)
+    if bool(texts) == bool(data):
+        raise UsageError(
+            'Give sentences (labkit run predict RUN "…") or a table (--data FILE --out FILE).'
+        )
+    if texts:
+        predicting.sentences(found, texts, as_json=json)
+    else:
+        assert data is not None
+        predicting.table(found, data, out, text, as_json=json)
+
+
+@app.command(show=False)
+def execute(
+    folder: Path,
+    *,
+    attempt: int,
+    num_cpus: int,
+    num_gpus: int,
+    accelerator: str,
+) -> int:
+    """The driver of a run; `labkit node` runs it on the head of the run's Ray cluster."""
+    from labkit.runs.execute import execute as drive
+
+    return drive(folder, attempt, num_cpus=num_cpus, num_gpus=num_gpus, accelerator=accelerator)

@@ -1,0 +1,52 @@
+"""The flags of `labkit run start`, made from the RunSpec and the recipes' settings.
+
+Every flag is optional here and its value is text: a spec file may give it, and RunSpec
+checks it, with the same sentences for all doors.
+"""
+
+from typing import Annotated, Any
+
+from cyclopts import Group, Parameter
+from pydantic import BaseModel, ConfigDict, create_model
+from pydantic.fields import FieldInfo
+
+from labkit.parsing import allowed
+from labkit.recipes import RECIPES
+from labkit.resources import Resources
+from labkit.runs.spec import RunSpec
+
+_PLAIN = ("text", "a file or folder", "true or false")
+"""Not worth saying in help."""
+_HIDDEN = ("spec_version", "resources", "settings")
+
+
+def _flags() -> type[BaseModel]:
+    """All flags as one model: the run's, the machine's, and those of each recipe."""
+    fields = {
+        **_of(RunSpec, Group("The run", sort_key=1)),
+        **_of(Resources, Group("What to run on", sort_key=2)),
+    }
+    for place, (name, recipe) in enumerate(RECIPES.all().items()):
+        made = _of(recipe.Config, Group(f"Settings of {name}", sort_key=3 + place))
+        fields |= {key: field for key, field in made.items() if key not in fields}
+    return create_model("Flags", __config__=ConfigDict(extra="forbid"), **fields)
+
+
+def _of(model: type[BaseModel], group: Group) -> dict[str, Any]:
+    return {
+        key: (_annotation(field, group), None)
+        for key, field in model.model_fields.items()
+        if key not in _HIDDEN
+    }
+
+
+def _annotation(field: FieldInfo, group: Group) -> Any:
+    kind: Any = bool if field.annotation is bool else str
+    accepts = "" if allowed(field) in _PLAIN else f" Allowed: {allowed(field)}."
+    default = "" if field.is_required() or field.default is None else f" Default: {field.default}."
+    about = f"{field.description}{accepts}{default}"
+    parameter = Parameter(group=group, help=about, show_default=False)
+    return Annotated[kind | None, parameter]
+
+
+Flags = _flags()

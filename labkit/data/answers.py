@@ -1,0 +1,80 @@
+"""A table with a model's answers beside each row, written as its reader expects it."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import polars as pl
+
+from labkit.errors import UsageError
+from labkit.paths import write_private_bytes
+
+_ADDED = ("answer", "confidence", "unsure")
+
+
+class Answer(Protocol):
+    @property
+    def label(self) -> str: ...
+    @property
+    def confidence(self) -> float: ...
+    @property
+    def unsure(self) -> bool: ...
+
+
+def check_output(out: Path, data: Path) -> None:
+    """Raises UsageError where `out` cannot be written, before any work is done."""
+    if out.suffix.lower() not in _WRITERS:
+        raise UsageError(
+            f"{out.name} would be of an unknown kind. Choose one of: {', '.join(_WRITERS)}."
+        )
+    if not out.absolute().parent.is_dir():
+        raise UsageError(f"There is no folder {out.absolute().parent} to write {out.name} into.")
+    if out.exists() and out.samefile(data):
+        raise UsageError(f"{out} is the table that is read. Name another file with --out.")
+    if not os.access(out.absolute().parent, os.W_OK):
+        raise UsageError(f"You may not write into {out.absolute().parent}.")
+
+
+def answered_table(frame: pl.DataFrame, answers: Sequence[Answer]) -> pl.DataFrame:
+    """The table with columns for the answers; a column of that name already there is kept."""
+    values = {
+        "answer": [answer.label for answer in answers],
+        "confidence": [round(answer.confidence, 4) for answer in answers],
+        "unsure": [answer.unsure for answer in answers],
+    }
+    return frame.with_columns(
+        pl.Series(_free_name(name, frame.columns), values[name]) for name in _ADDED
+    )
+
+
+def write_table(frame: pl.DataFrame, out: Path) -> None:
+    """Write by the file's suffix, whole or not at all, mode 0600."""
+    write_private_bytes(out, _WRITERS[out.suffix.lower()](frame))
+
+
+def _csv(frame: pl.DataFrame, separator: str = ",") -> bytes:
+    # The mark at the start makes spreadsheets read it as UTF-8.
+    return b"\xef\xbb\xbf" + frame.write_csv(separator=separator).encode()
+
+
+def _parquet(frame: pl.DataFrame) -> bytes:
+    import io
+
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    return buffer.getvalue()
+
+
+_WRITERS: dict[str, Callable[[pl.DataFrame], bytes]] = {
+    ".csv": _csv,
+    ".tsv": lambda frame: _csv(frame, "\t"),
+    ".jsonl": lambda frame: frame.write_ndjson().encode(),
+    ".parquet": _parquet,
+}
+
+
+def _free_name(name: str, taken: Sequence[str]) -> str:
+    while name in taken:
+        name += "_labkit"
+    return name

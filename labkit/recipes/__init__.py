@@ -1,0 +1,6 @@
+"""Ways to tune a base model. A recipe is one file; it imports torch inside functions only."""
+
+from labkit.plugins import Plugins
+from labkit.recipes.base import Recipe
+
+RECIPES = Plugins[Recipe](package="labkit.recipes", constant="RECIPE", kind="recipe")

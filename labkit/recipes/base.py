@@ -1,0 +1,132 @@
+"""What a recipe is: one way to tune a base model on a person's data.
+
+A recipe is asked in this order: `prepare` (reads and checks the data, before submit),
+`estimate`, then in the run `baselines`, `train`, `load` and `evaluate`; later `predict`.
+It never learns whether a notebook, a terminal or a program asked, nor on which scheduler.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from labkit.data.findings import Finding
+from labkit.evaluation import Evaluation
+from labkit.models.catalogue import BaseEntry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a recipe is asked to do."""
+
+    config: Any
+    """The recipe's own `Config`."""
+    base: BaseEntry
+    data: Path
+    test: Path | None
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A person's data, read and checked: what a run folder keeps of it."""
+
+    findings: Sequence[Finding]
+    summary: Mapping[str, Any]
+    """Figures for the check and the card: rows of each part, labels, data hash."""
+    save: Callable[[Path], None]
+    """Write what the run needs into a folder, so that the person's file may go."""
+
+    @property
+    def usable(self) -> bool:
+        return not any(finding.severity == "problem" for finding in self.findings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a run would take. Rough before anything ran; made of arithmetic, not of promises."""
+
+    memory_bytes: int
+    """The largest that the training process will hold, without Ray."""
+    disk_bytes: int
+    duration_s: float
+    basis: str
+    """Where the figures come from, in one sentence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What one node gives a run."""
+
+    torch_device: str
+    num_cpus: int
+    flops: float
+    """Floating-point operations a second of a matrix product, in the run's precision."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainContext:
+    """What one training process of a run is given, on every node."""
+
+    task: Task
+    dataset: Path
+    """The folder that `Prepared.save` wrote."""
+    folder: Path
+    """The attempt's folder: checkpoints, model, baselines."""
+    device: str
+    num_threads: int
+    rank: int
+    num_ranks: int
+    resume_from: Path | None
+    report: Callable[..., None]
+    """Say where it is: `report(phase=…, step=…, loss=…)`. Only rank 0 is heard."""
+    should_stop: Callable[[], bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """One answer. Unsure: the confidence lies below the run's threshold."""
+
+    text: str
+    label: str
+    confidence: float
+    unsure: bool
+    others: Mapping[str, float] = field(default_factory=dict)
+    """The next likely labels with their confidence."""
+
+
+class Recipe(Protocol):
+    name: str
+    title: str
+    summary: str
+    Config: type[BaseModel]
+    """Its settings; read by forms and terminals, so its module imports no torch."""
+
+    def prepare(self, task: Task) -> Prepared:
+        """Read and check the data. Raises DataError where it cannot be read at all."""
+        ...
+
+    def estimate(self, task: Task, summary: Mapping[str, Any], machine: Machine) -> Estimate: ...
+
+    def baselines(self, context: TrainContext) -> Mapping[str, Any]:
+        """Answers of what the tuned model must beat, on the held-out part, by name."""
+        ...
+
+    def train(self, context: TrainContext) -> bool:
+        """Tune, and leave the model in `context.folder / 'model'`.
+
+        Returns False where it was asked to stop and left a checkpoint instead.
+        """
+        ...
+
+    def evaluate(self, context: TrainContext, baselines: Mapping[str, Any]) -> Evaluation:
+        """The tuned model against the baselines on the held-out part, which is read once."""
+        ...
+
+    def load(self, folder: Path, device: str) -> Any:
+        """The tuned model in that folder, ready for `predict`."""
+        ...
+
+    def predict(self, model: Any, inputs: Sequence[str]) -> Sequence[Prediction]: ...

@@ -1,0 +1,306 @@
+"""Text classification: put each text under one of a person's own labels.
+
+Data: a table with a column of texts and a column of labels. Base: an encoder. The tuned
+model is compared with the most frequent label and with the instant answer.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from labkit.recipes.base import Estimate, Machine, Prediction, Prepared, Task, TrainContext
+
+if TYPE_CHECKING:
+    from labkit.data.check import Examples
+    from labkit.data.labelled import LabelledParts, Part
+    from labkit.data.load import Table
+    from labkit.evaluation import Evaluation
+    from labkit.train.classifier import TunedClassifier
+    from labkit.train.tuning import Tuning
+
+
+_UNEVEN = 5
+"""Labels are uneven where one has more than this many times the rows of another."""
+
+
+class Config(BaseModel):
+    """The settings of text classification."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    text: str = "text"
+    """The column that holds the texts."""
+    label: str = "label"
+    """The column that holds the labels."""
+    method: Literal["full", "lora", "head"] = "full"
+    """What is tuned: the whole model, small adapters in it (lora), or only its last layer."""
+    epochs: int | None = Field(default=None, ge=1, le=200)
+    """How often each row is seen; chosen by the number of rows where it is left out."""
+    batch_size: int | None = Field(default=None, ge=1, le=4096)
+    """Rows in each step; chosen by the number of rows where it is left out."""
+    learning_rate: float | None = Field(default=None, gt=0, le=1)
+    """How far each step goes; chosen for the method where it is left out."""
+    max_tokens: int = Field(default=128, ge=4, le=8192)
+    """Longer texts are cut to this many tokens."""
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    """How much the model is kept from being too sure."""
+    class_weights: Literal["auto", "on", "off"] = "auto"
+    """Let rare labels count more; auto does so where labels are very uneven."""
+    patience: int = Field(default=3, ge=1, le=200)
+    """Epochs without progress on the validation part before it ends early."""
+    lora_rank: int = Field(default=16, ge=1, le=256)
+    """The size of the adapters of the method lora."""
+    validation: float = Field(default=0.1, ge=0.02, le=0.5)
+    """Share of the rows on which settings are chosen."""
+    held_out: float = Field(default=0.15, ge=0.02, le=0.5)
+    """Share of the rows kept for the final measurement, where there is no test file."""
+    merge_labels: bool = False
+    """Take labels that differ only in case or blanks for one label."""
+    unsure_below: float = Field(default=0.5, ge=0, le=1)
+    """Answers with less confidence are called unsure."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """The settings that are left to us, for one method and number of rows."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    head_learning_rate: float
+
+
+def choose(config: Config, num_rows: int) -> Chosen:
+    """Fill in what the person left out. Small tables are seen more often, in smaller steps."""
+    epochs, batch_size = (3, 64) if num_rows >= 5000 else (6, 32) if num_rows >= 1000 else (12, 16)
+    rate = {"full": 2e-4, "lora": 1e-3, "head": 1e-2}[config.method]
+    learning_rate = config.learning_rate or rate
+    return Chosen(
+        epochs=config.epochs or (epochs if config.method == "full" else 2 * epochs),
+        batch_size=config.batch_size or batch_size,
+        learning_rate=learning_rate,
+        head_learning_rate=max(learning_rate, 1e-3),
+    )
+
+
+class TextClassification:
+    """The recipe; see `labkit.recipes.base.Recipe` for what each step is for."""
+
+    name = "text-classification"
+    title = "Text classification"
+    summary = "Put texts under labels of your own: triage, topics, intents."
+    Config = Config
+
+    def prepare(self, task: Task) -> Prepared:
+        from labkit.data.check import check_between, check_text_labels
+
+        config: Config = task.config
+        table, examples = _read(task.data, config)
+        findings = [*table.findings, *check_text_labels(table, config.text, config.label)]
+        summary = {"file": task.data.name, "sha256": table.sha256}
+        test = None
+        if task.test:
+            test_table, test = _read(task.test, config)
+            findings += [*test_table.findings, *check_between(examples, test)]
+            summary |= {"test_file": task.test.name, "test_sha256": test_table.sha256}
+        parts = _cut(examples, test, config)
+        sizes = {name: len(part) for name, part in vars(parts).items()}
+        labels = Counter(examples.labels)
+        summary |= {
+            "rows": sizes,
+            "labels": dict(labels.most_common()),
+            "mean_bytes": sum(len(t.encode()) for t in examples.texts)
+            / max(1, len(examples.texts)),
+        }
+        return Prepared(findings=findings, summary=summary, save=parts.save)
+
+    def estimate(self, task: Task, summary: Mapping[str, Any], machine: Machine) -> Estimate:
+        config: Config = task.config
+        base, rows = task.base, summary["rows"]
+        chosen = choose(config, rows["train"])
+        # About 4 bytes of UTF-8 a token: English words and Chinese characters alike.
+        tokens_per_row = min(config.max_tokens, summary["mean_bytes"] / 4 + 2)
+        block_parameters = 12 * base.num_layers * base.hidden_size**2
+        forward = 2 * block_parameters * tokens_per_row
+        passes = {"full": 3, "lora": 2, "head": 0}[config.method] * chosen.epochs
+        once = rows["train"] + (1 + chosen.epochs) * rows["validation"] + 2 * rows["held_out"]
+        flop = forward * (rows["train"] * passes + once)
+        trained = base.num_parameters if config.method == "full" else base.num_parameters // 20
+        activations = chosen.batch_size * tokens_per_row * base.hidden_size * base.num_layers * 136
+        memory = 2**30 + 4 * base.num_parameters + 20 * trained + round(4 * activations)
+        return Estimate(
+            memory_bytes=memory,
+            disk_bytes=4 * base.num_parameters + 2 * 16 * trained,
+            duration_s=15 + flop / (0.45 * machine.flops),
+            basis=f"{flop / 1e12:.1f} TFLOP at 45 % of {machine.flops / 1e9:.0f} GFLOP/s, "
+            "and 15 s to start",
+        )
+
+    def baselines(self, context: TrainContext) -> Mapping[str, Any]:
+        from labkit.train.tuning import instant_answers
+
+        parts = _parts(context)
+        labels = sorted(set(parts.train.labels))
+        majority = Counter(parts.train.labels).most_common(1)[0][0]
+        answers = instant_answers(_tuning(context, parts), parts.held_out.texts)
+        return {
+            "the most frequent label": [majority] * len(parts.held_out),
+            "the instant answer": [labels[n] for n in answers],
+        }
+
+    def train(self, context: TrainContext) -> bool:
+        from labkit.train.tuning import tune
+
+        tuned = tune(_tuning(context, _parts(context)))
+        if tuned is None:
+            return False
+        tuned.save(context.folder / "model")
+        return True
+
+    def evaluate(self, context: TrainContext, baselines: Mapping[str, Any]) -> "Evaluation":
+        import numpy as np
+
+        from labkit.evaluation import Answers, compare
+
+        part = _parts(context).held_out
+        tuned = self.load(context.folder / "model", context.device)
+        shares_NL = tuned.shares(part.texts)
+        labels = sorted({*tuned.card.labels, *part.labels})
+        index = {label: n for n, label in enumerate(labels)}
+        answered = [tuned.card.labels[n] for n in shares_NL.argmax(axis=1)]
+        answers = Answers(
+            labels=labels,
+            truth_N=np.array([index[label] for label in part.labels]),
+            answered_N=np.array([index[label] for label in answered]),
+            confidence_N=shares_NL.max(axis=1).astype(np.float64),
+            texts=part.texts,
+            rows=part.rows,
+        )
+        others = {name: np.array([index[a] for a in given]) for name, given in baselines.items()}
+        return compare(answers, others, seed=context.task.seed)
+
+    def load(self, folder: Path, device: str) -> "TunedClassifier":
+        from labkit.train.classifier import TunedClassifier
+
+        return TunedClassifier.load(folder, device)
+
+    def predict(self, model: "TunedClassifier", inputs: Sequence[str]) -> Sequence[Prediction]:
+        shares_NL = model.shares(inputs)
+        return [
+            _prediction(text, shares_L, model.card.labels, model.card.unsure_below)
+            for text, shares_L in zip(inputs, shares_NL, strict=True)
+        ]
+
+
+def _read(path: Path, config: Config) -> "tuple[Table, Examples]":
+    from labkit.data.check import check_columns, usable_rows
+    from labkit.data.load import load_table
+
+    table = load_table(path)
+    check_columns(table, {"text": config.text, "label": config.label})
+    return table, usable_rows(table, config.text, config.label, merge_labels=config.merge_labels)
+
+
+def _cut(examples: "Examples", test: "Examples | None", config: Config) -> "LabelledParts":
+    from labkit.data.labelled import LabelledParts, Part
+    from labkit.data.split import split
+
+    cut = split(examples, validation=config.validation, heldout=0 if test else config.held_out)
+
+    def part(source: "Examples", indexes: Sequence[int]) -> Part:
+        return Part(
+            texts=[source.texts[n] for n in indexes],
+            labels=[source.labels[n] for n in indexes],
+            rows=[source.rows[n] for n in indexes],
+        )
+
+    return LabelledParts(
+        train=part(examples, cut.train),
+        validation=part(examples, cut.validation),
+        held_out=part(test, range(len(test.texts))) if test else part(examples, cut.heldout),
+    )
+
+
+def _parts(context: TrainContext) -> "LabelledParts":
+    from labkit.data.labelled import LabelledParts
+
+    return LabelledParts.load(context.dataset)
+
+
+def _tuning(context: TrainContext, parts: "LabelledParts") -> "Tuning":
+    import numpy as np
+
+    from labkit.train.loop import LoopSettings
+    from labkit.train.precision import training_dtype
+    from labkit.train.tuning import LabelledTexts, Tuning
+
+    config: Config = context.task.config
+    labels = sorted(set(parts.train.labels))
+    index = {label: n for n, label in enumerate(labels)}
+    chosen = choose(config, len(parts.train))
+
+    def labelled(part: "Part") -> LabelledTexts:
+        # A label that only a validation row has cannot be learnt; split() prevents it.
+        return LabelledTexts(
+            texts=part.texts, labels_N=np.array([index[label] for label in part.labels])
+        )
+
+    return Tuning(
+        base=context.task.base.path,
+        recipe=TextClassification.name,
+        labels=labels,
+        train=labelled(parts.train),
+        validation=labelled(parts.validation),
+        method=config.method,
+        max_tokens=min(config.max_tokens, context.task.base.max_tokens),
+        lora_rank=config.lora_rank,
+        class_weights=class_weights(config, Counter(parts.train.labels)),
+        unsure_below=config.unsure_below,
+        loop=LoopSettings(
+            num_epochs=chosen.epochs,
+            batch_size=chosen.batch_size,
+            learning_rate=chosen.learning_rate,
+            head_learning_rate=chosen.head_learning_rate,
+            label_smoothing=config.label_smoothing,
+            patience=config.patience,
+            seed=context.task.seed,
+            device=context.device,
+            dtype=training_dtype(context.device),
+        ),
+        folder=context.folder,
+        resume_from=context.resume_from,
+        report=context.report,
+        should_stop=context.should_stop,
+    )
+
+
+def class_weights(config: Config, counts: Mapping[str, int]) -> list[float] | None:
+    """A weight for each label in order of name, with mean 1 over the rows; None for none.
+
+    The inverse square root of the label's share: rare labels count more, not all the same.
+    """
+    uneven = max(counts.values()) > _UNEVEN * min(counts.values())
+    if config.class_weights == "off" or (config.class_weights == "auto" and not uneven):
+        return None
+    raw = {label: count**-0.5 for label, count in counts.items()}
+    mean = sum(raw[label] * count for label, count in counts.items()) / sum(counts.values())
+    return [raw[label] / mean for label in sorted(counts)]
+
+
+def _prediction(text: str, shares_L: Any, labels: Sequence[str], unsure_below: float) -> Prediction:
+    order = shares_L.argsort()[::-1]
+    confidence = float(shares_L[order[0]])
+    return Prediction(
+        text=text,
+        label=labels[order[0]],
+        confidence=confidence,
+        unsure=confidence < unsure_below,
+        others={labels[n]: float(shares_L[n]) for n in order[1:3]},
+    )
+
+
+RECIPE = TextClassification()

@@ -1,0 +1,24 @@
+"""What a run asks for, in the words of its spec, and what of it becomes a job."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from labkit.parsing import MemoryBytes, Seconds
+
+
+class Resources(BaseModel):
+    """Left out, cores and memory come from the recipe's estimate."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    cluster: str | None = None
+    """The cluster of the site to run on; the site's first where none is named."""
+    nodes: int = Field(default=1, ge=1, le=10_000)
+    """How many nodes."""
+    gpus_per_node: int = Field(default=0, ge=0, le=64)
+    """GPUs on each node; 0 trains on the processor."""
+    cpus_per_node: int | None = Field(default=None, ge=1, le=4096)
+    """Cores on each node; all of the node where it is left out."""
+    memory: MemoryBytes | None = Field(default=None, ge=2**28)
+    """Memory on each node, as in '8 GB'; from the estimate where it is left out."""
+    time: Seconds = Field(default=8 * 3600, ge=60, le=30 * 86400)
+    """The longest that the run may take, as in '45m' or '8h'."""

@@ -1,0 +1,75 @@
+"""The card of a tuned model: what it is made of, how good it is, how it was made."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from labkit.models.catalogue import BaseEntry
+from labkit.runs.spec import RunSpec, spec_toml
+
+
+def card(
+    *,
+    name: str,
+    spec: RunSpec,
+    base: BaseEntry,
+    data: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
+    versions: Mapping[str, str],
+    device: str,
+    finished: str,
+) -> str:
+    """The card as Markdown. A pure function of what the run folder holds."""
+    rows = data["rows"]
+    return "\n".join(
+        [
+            f"# {name}",
+            "",
+            f"A tuned model for {spec.recipe}, made with labkit on {finished}.",
+            "",
+            f"**{evaluation['verdict']}**",
+            "",
+            "## Result on the held-out rows",
+            "",
+            f"{evaluation['num_rows']} rows that were not learnt from; in brackets the 95 % "
+            "bootstrap interval.",
+            "",
+            "| model | accuracy | macro-F1 |",
+            "|---|---|---|",
+            _row("**tuned**", evaluation["tuned"]),
+            *(_row(other, scores) for other, scores in evaluation["baselines"].items()),
+            "",
+            "## Made of",
+            "",
+            f"- Base model: {base.name} ({base.title or base.family}), "
+            f"{base.num_parameters / 1e6:.1f} million parameters, licence {base.licence}",
+            f"- Weights of the base model: SHA-256 `{base.weights_sha256}`",
+            f"- Data: {data['file']}, SHA-256 `{data['sha256']}`",
+            *([f"- Test data: {data['test_file']}, SHA-256 `{data['test_sha256']}`"]
+              if "test_file" in data else []),
+            f"- Rows: {rows['train']} to learn from, {rows['validation']} to choose settings, "
+            f"{rows['held_out']} held out; {len(data['labels'])} labels",
+            f"- Device: {device}",
+            f"- Versions: {', '.join(f'{key} {value}' for key, value in versions.items())}",
+            "",
+            "## Settings",
+            "",
+            "```toml",
+            spec_toml(spec).strip(),
+            "```",
+            "",
+            "## Use with care",
+            "",
+            "The figures hold for texts like those held out. Look at the answers that are called "
+            "unsure, and measure again when the texts change.",
+            "",
+        ]
+    )  # fmt: skip
+
+
+def _row(name: str, scores: Mapping[str, Any]) -> str:
+    cells = [_interval(scores[key]) for key in ("accuracy", "macro_f1")]
+    return f"| {name} | {cells[0]} | {cells[1]} |"
+
+
+def _interval(found: Mapping[str, float]) -> str:
+    return f"{found['value']:.1%} ({found['low']:.1%} to {found['high']:.1%})"

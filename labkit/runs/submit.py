@@ -1,0 +1,201 @@
+"""From a spec to a run: check, estimate, run folder, job. And its stop, resume and end."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from labkit.accelerators import ACCELERATORS
+from labkit.errors import DataError, LabkitError, UsageError
+from labkit.models.catalogue import find_model
+from labkit.paths import private_folder, write_json
+from labkit.recipes import RECIPES
+from labkit.recipes.base import Estimate, Machine, Prepared, Task
+from labkit.runs.folder import Attempt, Run, create_run
+from labkit.runs.spec import RunSpec
+from labkit.schedulers import open_cluster
+from labkit.schedulers.base import JobKind, JobResources, JobSpec, Pool, Scheduler
+from labkit.settings import Site, claim_folders
+
+RAY_MEMORY_BYTES = 3 * 2**29
+"""Ray's processes of one node with Ray Train's, and the driver: 1.0 GB measured, rounded up."""
+GRACE_S = 60
+"""How long a run may take to save a checkpoint when it is asked to end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A spec that was checked, with what it would take: all that a dry run prints."""
+
+    spec: RunSpec
+    task: Task
+    prepared: Prepared
+    estimate: Estimate
+    cluster: str
+    resources: JobResources
+
+
+async def plan_run(site: Site, spec: RunSpec) -> Plan:
+    """Check the data and estimate the run; nothing is written.
+
+    Raises UsageError where the spec names what is not there, DataError where the data cannot
+    be read. Findings that forbid the run are in `prepared.findings`.
+    """
+    recipe = RECIPES.load(spec.recipe)
+    name, _ = site.cluster(spec.resources.cluster)
+    pool = _pool(await open_cluster(site, name).capacity(), spec, name)
+    task = Task(
+        config=spec.settings,
+        base=find_model(site.catalogue, spec.base),
+        data=spec.data,
+        test=spec.test,
+        seed=spec.seed,
+    )
+    prepared = recipe.prepare(task)
+    num_cpus = spec.resources.cpus_per_node or pool.num_cpus
+    accelerator = pool.accelerator if spec.resources.gpus_per_node else "cpu"
+    device = ACCELERATORS.load(accelerator).torch_device
+    machine = Machine(torch_device=device, num_cpus=num_cpus, flops=_flops(num_cpus, device))
+    estimate = recipe.estimate(task, prepared.summary, machine)
+    return Plan(
+        spec=spec,
+        task=task,
+        prepared=prepared,
+        estimate=estimate,
+        cluster=name,
+        resources=JobResources(
+            num_cpus=num_cpus,
+            memory_bytes=spec.resources.memory or estimate.memory_bytes + RAY_MEMORY_BYTES,
+            num_gpus=spec.resources.gpus_per_node,
+            accelerator=accelerator,
+        ),
+    )
+
+
+async def submit_run(site: Site, plan: Plan) -> Run:
+    """Make the run folder and queue its first job. Raises DataError where a finding forbids it."""
+    problems = [f.message for f in plan.prepared.findings if f.severity == "problem"]
+    if problems:
+        raise DataError("The data cannot be used:\n" + "\n".join(f"  {p}" for p in problems))
+    claim_folders(site)
+    run = create_run(site.runs, plan.spec, plan.prepared.summary)
+    try:
+        plan.prepared.save(private_folder(run.dataset))
+        base = plan.task.base.model_dump(mode="json")
+        write_json(run.folder / "run.json", {**run.record(), "base": base})
+        await _start(site, run, run.new_attempt(cluster=plan.cluster), plan.resources)
+    except BaseException:
+        run.delete()
+        raise
+    return run
+
+
+async def resume_run(site: Site, run: Run) -> Attempt:
+    """A new attempt from the newest checkpoint. Raises LabkitError where it runs or is done."""
+    spec = run.spec()
+    if run.evaluation() is not None:
+        raise LabkitError(f"{run.name} is done; there is nothing to resume.")
+    scheduler = open_cluster(site, run.last.cluster)
+    if run.last.job_id in await scheduler.jobs():
+        raise LabkitError(f"{run.name} is still running or waiting.")
+    find_model(site.catalogue, spec.base)
+    resources = JobResources(**run.record()["resources"])
+    attempt = run.new_attempt(cluster=run.last.cluster, resume_from=run.newest_checkpoint())
+    await _start(site, run, attempt, resources)
+    return attempt
+
+
+async def stop_run(site: Site, run: Run) -> None:
+    """Ask the run to save a checkpoint and end."""
+    await open_cluster(site, run.last.cluster).cancel(run.last.job_id)
+
+
+async def delete_run(site: Site, run: Run) -> None:
+    """Remove the run folder. Raises LabkitError while it runs."""
+    if run.last.job_id in await open_cluster(site, run.last.cluster).jobs():
+        raise LabkitError(f"{run.name} is running. Stop it first: labkit run stop {run.run_id}")
+    run.delete()
+
+
+def job_spec(site: Site, run: Run, attempt: Attempt, resources: JobResources) -> JobSpec:
+    """The job of an attempt: `labkit node`, which runs `labkit run execute` on its head."""
+    amounts = [
+        f"--num-cpus={resources.num_cpus}",
+        f"--num-gpus={resources.num_gpus}",
+    ]
+    return JobSpec(
+        name=run.run_id,
+        kind=JobKind.RUN,
+        argv=[
+            *(sys.executable, "-m", "labkit", "node", *amounts),
+            f"--memory-bytes={resources.memory_bytes}",
+            f"--rendezvous={attempt.folder / 'cluster'}",
+            f"--scratch={site.scratch}",
+            "--",
+            *(sys.executable, "-m", "labkit", "run", "execute", *amounts),
+            f"--accelerator={resources.accelerator}",
+            f"--attempt={attempt.number}",
+            str(run.folder),
+        ],
+        folder=run.folder,
+        log=attempt.log,
+        resources=resources,
+        walltime_s=run.spec().resources.time,
+        environment=_environment(site),
+        grace_s=GRACE_S,
+    )
+
+
+async def _start(site: Site, run: Run, attempt: Attempt, resources: JobResources) -> None:
+    write_json(run.folder / "run.json", {**run.record(), "resources": vars(resources)})
+    scheduler: Scheduler = open_cluster(site, attempt.cluster)
+    job_id = await scheduler.submit(job_spec(site, run, attempt, resources))
+    Attempt(
+        number=attempt.number,
+        folder=attempt.folder,
+        cluster=attempt.cluster,
+        job_id=job_id,
+        resume_from=attempt.resume_from,
+    ).write()
+
+
+def _environment(site: Site) -> dict[str, str]:
+    """Weights lie on disk: no process of a run may ask a hub for anything."""
+    offline = dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"), "1")
+    return {**site.job_environment(), **offline, "PYTHONUNBUFFERED": "1"}
+
+
+def _pool(pools: Sequence[Pool], spec: RunSpec, cluster: str) -> Pool:
+    asked = spec.resources.gpus_per_node
+    if spec.resources.nodes > 1:
+        raise UsageError(
+            f"{spec.resources.nodes} nodes asked; the cluster {cluster!r} is one machine. "
+            "Leave nodes out, or set it to 1."
+        )
+    fitting = [pool for pool in pools if pool.num_gpus >= asked and (not asked or pool.num_gpus)]
+    if not fitting:
+        most = max((pool.num_gpus for pool in pools), default=0)
+        raise UsageError(
+            f"{asked} GPUs asked; the cluster {cluster!r} has {most or 'none'}. "
+            f"Set gpus_per_node to {most} {'or fewer' if most else '(train on the processor)'}."
+        )
+    return fitting[0]
+
+
+def _flops(num_cpus: int, device: str) -> float:
+    """What a matrix product reaches here in float32, tried for some 20 ms; a guess for a GPU."""
+    if device != "cpu":
+        return 5e13
+    import time
+
+    import numpy as np
+
+    rows = np.ones((1024, 384), np.float32)
+    weights = np.ones((384, 1536), np.float32)
+    best = float("inf")
+    for _ in range(5):
+        start = time.perf_counter()
+        rows @ weights
+        best = min(best, time.perf_counter() - start)
+    here = 2 * 1024 * 384 * 1536 / best
+    return here * num_cpus / max(1, len(os.sched_getaffinity(0)))

@@ -1,0 +1,168 @@
+"""What each training process of a run does: the recipe's steps, in order, in its attempt.
+
+It runs inside a Ray Train worker and writes only into the attempt's folder. Mistakes that
+would come again end the run with a sentence; only the death of a process is tried again,
+from the newest checkpoint.
+"""
+
+import json
+import logging
+import os
+import shutil
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from labkit.accelerators import ACCELERATORS
+from labkit.errors import LabkitError
+from labkit.models.catalogue import BaseEntry
+from labkit.paths import read_json, write_json, write_private
+from labkit.recipes import RECIPES
+from labkit.recipes.base import Recipe, Task, TrainContext
+from labkit.runs.card import card
+from labkit.runs.folder import Attempt, Run, RunState, Status
+
+VERSIONS = ("labkit", "torch", "transformers", "peft", "ray", "scikit-learn")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """Who this process is among those of its run."""
+
+    rank: int
+    num_ranks: int
+    num_threads: int
+    accelerator: str
+
+
+class Reporter:
+    """Rank 0's word about the run: `status.json` for now, `metrics.jsonl` for the curve."""
+
+    def __init__(self, attempt: Attempt):
+        self.attempt = attempt
+        self.status = attempt.status() or Status(state=RunState.STARTING)
+
+    def __call__(self, *, state: RunState | None = None, **fields: Any) -> None:
+        known = {key: value for key, value in fields.items() if key in Status.__annotations__}
+        self.status = replace(
+            self.status,
+            **known,
+            state=state or self.status.state,
+            updated=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        self.attempt.write_status(self.status)
+        if "step" in fields or "instant_accuracy" in fields:
+            line = json.dumps({"time": datetime.now(UTC).timestamp(), **fields})
+            with (self.attempt.folder / "metrics.jsonl").open("a") as file:
+                file.write(line + "\n")
+
+
+def work(folder: Path, number: int, worker: Worker) -> None:
+    """Do this process's part of the attempt, and leave its end in the attempt's status."""
+    run = Run(folder)
+    attempt = run.attempt(number)
+    _write_output_to(attempt.log)
+    report = Reporter(attempt) if worker.rank == 0 else _silent
+    try:
+        _recipe_steps(run, attempt, worker, report)
+    except LabkitError as error:
+        report(state=RunState.FAILED, phase="", message=str(error))
+    except Exception as error:
+        traceback.print_exc()
+        report(state=RunState.FAILED, phase="", message=_in_words(error, attempt.log))
+
+
+def context_of(
+    run: Run, attempt: Attempt, worker: Worker, report: Callable[..., None]
+) -> TrainContext:
+    """The attempt as a recipe sees it, going on from its own newest checkpoint if it has one."""
+    spec = run.spec()
+    base = BaseEntry.model_validate(run.record()["base"])
+    own = attempt.checkpoints()
+    given = run.folder / attempt.resume_from if attempt.resume_from else None
+    return TrainContext(
+        task=Task(config=spec.settings, base=base, data=spec.data, test=spec.test, seed=spec.seed),
+        dataset=run.dataset,
+        folder=attempt.folder,
+        device=ACCELERATORS.load(worker.accelerator).torch_device,
+        num_threads=worker.num_threads,
+        rank=worker.rank,
+        num_ranks=worker.num_ranks,
+        resume_from=own[-1] if own else given,
+        report=report,
+        should_stop=attempt.stop_file.exists,
+    )
+
+
+def _recipe_steps(run: Run, attempt: Attempt, worker: Worker, report: Callable[..., None]) -> None:
+    import torch
+
+    torch.set_num_threads(worker.num_threads)
+    context = context_of(run, attempt, worker, report)
+    recipe = RECIPES.load(run.spec().recipe)
+    report(state=RunState.TRAINING, phase="starting")
+    baselines = _baselines(run, attempt, recipe, context)
+    if not recipe.train(context):
+        how = f"Stopped on request. Go on with: labkit run resume {run.run_id}"
+        report(state=RunState.STOPPED, phase="", message=how)
+        return
+    report(state=RunState.EVALUATING, phase="measuring on the held-out rows")
+    evaluation = recipe.evaluate(context, baselines).to_dict()
+    write_json(attempt.folder / "evaluation.json", evaluation)
+    write_private(attempt.folder / "card.md", _card(run, context, evaluation, worker))
+    shutil.rmtree(attempt.folder / "checkpoints", ignore_errors=True)
+    report(state=RunState.DONE, phase="", message=evaluation["verdict"], seconds_left=0.0)
+
+
+def _baselines(
+    run: Run, attempt: Attempt, recipe: Recipe, context: TrainContext
+) -> Mapping[str, Any]:
+    """The baselines' answers: made once in a run, taken over by its later attempts."""
+    for earlier in reversed(run.attempts()):
+        if found := read_json(earlier.folder / "baselines.json"):
+            return found
+    made = recipe.baselines(context)
+    write_json(attempt.folder / "baselines.json", made)
+    return made
+
+
+def _card(run: Run, context: TrainContext, evaluation: Mapping[str, Any], worker: Worker) -> str:
+    devices = ACCELERATORS.load(worker.accelerator).devices()
+    name = devices[0].name if devices else worker.accelerator
+    return card(
+        name=run.name,
+        spec=run.spec(),
+        base=context.task.base,
+        data=run.record()["data"],
+        evaluation=evaluation,
+        versions={package: version(package) for package in VERSIONS},
+        device=f"{name}, {worker.num_threads} threads",
+        finished=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def _write_output_to(log: Path) -> None:
+    """Everything this process prints goes to the attempt's log, Ray's own files being swept."""
+    log.touch(mode=0o600)
+    handle = os.open(log, os.O_WRONLY | os.O_APPEND)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    os.close(handle)
+    logging.captureWarnings(True)
+
+
+def _in_words(error: Exception, log: Path) -> str:
+    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+        return "The device ran out of memory. Halve batch_size, or use the method lora or head."
+    return f"labkit failed ({type(error).__name__}: {error}). The details are in {log}."
+
+
+def _silent(**_: Any) -> None:
+    """The other ranks say nothing."""

@@ -1,0 +1,81 @@
+"""The jobs and the machine of the `local` scheduler, in the words of every scheduler. Pure."""
+
+import platform
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from labkit.schedulers._local_jobs import Job, Stage, leases, requests
+from labkit.schedulers._local_queue import Machine, forecast, free_amounts, reasons
+from labkit.schedulers.base import JobInfo, JobState, Pool
+
+_PARTITION = "local"
+
+_STATES = {
+    Stage.PENDING: JobState.PENDING,
+    Stage.STARTING: JobState.PENDING,
+    Stage.RUNNING: JobState.RUNNING,
+    Stage.ENDING: JobState.ENDING,
+}
+
+
+def describe(jobs: Sequence[Job], machine: Machine, now: float) -> dict[str, JobInfo]:
+    """All jobs that have not ended, given first come first."""
+    waiting, held = requests(jobs), leases(jobs)
+    places = {request.job_id: place for place, request in enumerate(waiting, start=1)}
+    why = reasons(waiting, held, machine)
+    starts = forecast(waiting, held, machine, now)
+    return {
+        job.job_id: JobInfo(
+            job_id=job.job_id,
+            name=job.spec.name,
+            kind=job.spec.kind,
+            state=_STATES[job.stage],
+            reason="It is being started."
+            if job.stage is Stage.STARTING
+            else why.get(job.job_id, ""),
+            place=places.get(job.job_id),
+            expected_start=as_time(starts.get(job.job_id)),
+            submitted=datetime.fromtimestamp(job.submitted, UTC),
+            started=as_time(job.started),
+            deadline=as_time(job.started and job.lease.until),
+            nodes=(platform.node(),) if job.started else (),
+            resources=job.spec.resources,
+        )
+        for job in jobs
+    }
+
+
+def pools(jobs: Sequence[Job], machine: Machine) -> list[Pool]:
+    """The processor, then each model of GPU. Cores and memory are the same in all of them."""
+    held = leases(jobs)
+    leased = {index for lease in held for index in lease.gpus}
+    free = free_amounts(held, machine)
+    processor = Pool(
+        partition=_PARTITION,
+        accelerator="cpu",
+        device_name=machine.cpu_name,
+        num_gpus=0,
+        free_gpus=0,
+        num_cpus=machine.num_cpus,
+        free_cpus=free.num_cpus,
+        memory_bytes=machine.memory_bytes,
+        free_memory_bytes=free.memory_bytes,
+    )
+    found = [processor]
+    for name in dict.fromkeys(name for _, name in machine.gpus):
+        indices = {index for index, its_name in machine.gpus if its_name == name}
+        found.append(
+            replace(
+                processor,
+                accelerator=machine.accelerator,
+                device_name=name,
+                num_gpus=len(indices),
+                free_gpus=len(indices - leased),
+            )
+        )
+    return found
+
+
+def as_time(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,154 @@
+"""The one protocol for everything that starts jobs: a laptop, a server, a supercomputer.
+
+Sessions, runs and Ray workers are all jobs. Callers never learn which scheduler they speak
+to. A scheduler that does not answer has ended nothing: that is the state UNKNOWN.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+
+class JobState(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    ENDING = "ending"
+    """Asked to end, and still saving its work."""
+    UNKNOWN = "unknown"
+
+
+class Outcome(StrEnum):
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMEOUT = "timeout"
+    OUT_OF_MEMORY = "out-of-memory"
+    LOST = "lost"
+    """Its processes are gone and nobody saw them end: killed, or the machine restarted."""
+
+
+class JobKind(StrEnum):
+    RUN = "run"
+    SESSION = "session"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobResources:
+    """What one job holds, on each of its nodes."""
+
+    num_cpus: int
+    memory_bytes: int
+    num_gpus: int = 0
+    accelerator: str = "cpu"
+    """The kind of device: 'cpu', 'nvidia', …"""
+    num_nodes: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSpec:
+    """One job to start: an argument list, never a shell's string."""
+
+    name: str
+    kind: JobKind
+    argv: Sequence[str]
+    folder: Path
+    """The working directory."""
+    log: Path
+    """Where standard output and error of the job go, mode 0600."""
+    resources: JobResources
+    walltime_s: int
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """The job's whole environment but for what the scheduler itself adds."""
+    grace_s: int = 30
+    """How long the job may save its work between being asked to end and being ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobInfo:
+    """A job that waits or runs."""
+
+    job_id: str
+    name: str
+    kind: JobKind
+    state: JobState
+    reason: str = ""
+    """Why it waits, in plain words."""
+    place: int | None = None
+    """Its place in the queue, 1 first; None once it runs."""
+    expected_start: datetime | None = None
+    submitted: datetime
+    started: datetime | None = None
+    deadline: datetime | None = None
+    """When its walltime is over."""
+    nodes: Sequence[str] = ()
+    resources: JobResources
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobEnd:
+    """How a job ended: positive evidence, never the lack of an answer."""
+
+    job_id: str
+    outcome: Outcome
+    exit_code: int | None
+    ended: datetime
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """Like devices with the cores and memory beside them, free and in total."""
+
+    partition: str
+    accelerator: str
+    device_name: str
+    num_gpus: int
+    free_gpus: int
+    num_cpus: int
+    free_cpus: int
+    memory_bytes: int
+    free_memory_bytes: int
+
+
+class Scheduler(Protocol):
+    async def submit(self, job: JobSpec) -> str:
+        """Queue the job and return its id. Raises UsageError if it can never fit."""
+        ...
+
+    async def jobs(self) -> Mapping[str, JobInfo]:
+        """All jobs of this site that wait or run, by job id, in one query."""
+        ...
+
+    async def ended(self, job_ids: Collection[str]) -> Mapping[str, JobEnd]:
+        """Those of `job_ids` that have ended. Absence from it means not known to have ended."""
+        ...
+
+    async def cancel(self, job_id: str) -> None:
+        """Ask the job to end. It has its grace to save, then it is ended. Idempotent."""
+        ...
+
+    async def extend(self, job_id: str, walltime_s: int) -> None:
+        """Set the job's walltime, in seconds from its start."""
+        ...
+
+    async def capacity(self) -> Sequence[Pool]: ...
+
+    async def expected_start(self, job: JobSpec) -> datetime | None:
+        """When the job would start if submitted now; None where that cannot be known."""
+        ...
+
+
+class SchedulerPlugin(Protocol):
+    """What a scheduler's module names as `SCHEDULER`."""
+
+    Settings: type[BaseModel]
+    """Its part of `labkit.toml`, under `[clusters.NAME]`."""
+
+    def open(self, settings: Any, state_folder: Path) -> Scheduler:
+        """The scheduler, given its `Settings` and a 0700 folder of its own."""
+        ...

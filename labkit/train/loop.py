@@ -1,0 +1,255 @@
+"""The training loop of classifiers: early stopping, checkpoints, and a stop that saves.
+
+It knows rows, labels and a model, and nothing of recipes, runs or Ray: plain torch.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from labkit.train.checkpoint import (
+    Checkpoints,
+    DiskFull,
+    load_checkpoint,
+    restore_training,
+    training_tensors,
+)
+from labkit.train.encoder import autocast
+
+REPORT_EVERY_S = 0.5
+CHECKPOINT_EVERY_S = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopSettings:
+    num_epochs: int
+    batch_size: int
+    learning_rate: float
+    head_learning_rate: float
+    weight_decay: float = 0.01
+    warmup_share: float = 0.1
+    """Share of all steps over which the learning rate rises from 0; then it falls to 0."""
+    label_smoothing: float = 0.0
+    max_gradient_norm: float = 1.0
+    patience: int = 2
+    """Epochs without a better validation loss before it ends."""
+    seed: int = 0
+    device: str = "cpu"
+    dtype: torch.dtype = torch.float32
+
+
+class Rows(Protocol):
+    """N labelled rows, cut into batches."""
+
+    labels_N: NDArray[np.int64]
+
+    def batches(self, batch_size: int, seed: tuple[int, ...]) -> Sequence[NDArray[np.int64]]: ...
+
+    def inputs(self, rows: NDArray[np.int64]) -> tuple[Tensor, ...]:
+        """What the model's `forward` takes, for those rows."""
+        ...
+
+
+@dataclass
+class Progress:
+    """Where the loop is; what a checkpoint keeps besides tensors."""
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    """Batches of this epoch that are done."""
+    best_loss: float = math.inf
+    best_accuracy: float = 0.0
+    best_epoch: int = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hooks:
+    """How the loop speaks with who started it."""
+
+    report: Callable[..., None]
+    should_stop: Callable[[], bool]
+    validate: Callable[[], tuple[float, float]]
+    """Loss and accuracy on the validation part."""
+
+
+def fit(
+    model: nn.Module,
+    rows: Rows,
+    settings: LoopSettings,
+    *,
+    class_weights_L: Tensor | None,
+    checkpoints: Checkpoints,
+    resume_from: Path | None,
+    hooks: Hooks,
+) -> bool:
+    """Train `model` in place and leave it with the weights that validated best.
+
+    Returns False where it was asked to stop: then the newest checkpoint holds everything.
+    """
+    return _Fit(model, rows, settings, class_weights_L, checkpoints, hooks).run(resume_from)
+
+
+class _Fit:
+    def __init__(
+        self,
+        model: nn.Module,
+        rows: Rows,
+        settings: LoopSettings,
+        class_weights_L: Tensor | None,
+        checkpoints: Checkpoints,
+        hooks: Hooks,
+    ):
+        self.model, self.rows, self.settings, self.hooks = model, rows, settings, hooks
+        self.class_weights_L = class_weights_L
+        self.checkpoints = checkpoints
+        self.optimizer = _optimizer(model, settings)
+        self.progress = Progress()
+        self.best: dict[str, Tensor] = {}
+        self.steps_per_epoch = len(rows.batches(settings.batch_size, (0,)))
+        self.num_steps = self.steps_per_epoch * settings.num_epochs
+        self.last_report = self.last_checkpoint = time.monotonic()
+        self.rows_since_report = 0
+        self.rate = 0.0
+
+    def run(self, resume_from: Path | None) -> bool:
+        torch.manual_seed(self.settings.seed)
+        if resume_from:
+            tensors, state = load_checkpoint(resume_from)
+            self.progress = Progress(**state)
+            self.best = restore_training(tensors, self.model, self.optimizer)
+        while self.progress.epoch < self.settings.num_epochs:
+            if not self._epoch():
+                self._checkpoint()
+                return False
+            if self.progress.epoch - self.progress.best_epoch > self.settings.patience:
+                break
+        self._restore_best()
+        return True
+
+    def _epoch(self) -> bool:
+        """The rest of this epoch, then validation. Returns False where it was asked to stop."""
+        self.model.train()
+        batches = self.rows.batches(
+            self.settings.batch_size, (self.settings.seed, self.progress.epoch)
+        )
+        for batch in batches[self.progress.batch :]:
+            if self.hooks.should_stop():
+                return False
+            loss = self._step(batch)
+            self.progress.batch += 1
+            self._report(len(batch), loss)
+            if time.monotonic() - self.last_checkpoint > CHECKPOINT_EVERY_S:
+                self._checkpoint()
+        self._validate()
+        self.progress.epoch += 1
+        self.progress.batch = 0
+        self._checkpoint()
+        return True
+
+    def _step(self, batch: NDArray[np.int64]) -> Tensor:
+        device = self.settings.device
+        labels_B = torch.from_numpy(self.rows.labels_N[batch]).to(device)
+        with autocast(device, self.settings.dtype):
+            logits_BL = self.model(*(part.to(device) for part in self.rows.inputs(batch)))
+        loss = F.cross_entropy(
+            logits_BL.float(),
+            labels_B,
+            weight=self.class_weights_L,
+            label_smoothing=self.settings.label_smoothing,
+        )
+        loss.backward()
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        nn.utils.clip_grad_norm_(parameters, self.settings.max_gradient_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["full_lr"] * self._rate_factor()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.progress.step += 1
+        return loss.detach()
+
+    def _rate_factor(self) -> float:
+        """Linear warm-up to 1, then linear to 0."""
+        warmup = max(1, round(self.settings.warmup_share * self.num_steps))
+        step = self.progress.step
+        if step < warmup:
+            return (step + 1) / warmup
+        return max(0.0, (self.num_steps - step) / max(1, self.num_steps - warmup))
+
+    def _validate(self) -> None:
+        loss, accuracy = self.hooks.validate()
+        self.model.train()
+        if loss < self.progress.best_loss:
+            self.progress.best_loss, self.progress.best_accuracy = loss, accuracy
+            self.progress.best_epoch = self.progress.epoch
+            self.best = {
+                name: parameter.detach().clone()
+                for name, parameter in self.model.named_parameters()
+                if parameter.requires_grad
+            }
+        self.hooks.report(
+            step=self.progress.step, validation_loss=loss, validation_accuracy=accuracy
+        )
+        self.last_report, self.rows_since_report = time.monotonic(), 0
+
+    def _report(self, num_rows: int, loss: Tensor) -> None:
+        self.rows_since_report += num_rows
+        now = time.monotonic()
+        elapsed = now - self.last_report
+        if elapsed < REPORT_EVERY_S and self.progress.step > 1:
+            return
+        rate = self.rows_since_report / elapsed
+        self.rate = rate if not self.rate else 0.8 * self.rate + 0.2 * rate
+        self.last_report, self.rows_since_report = now, 0
+        steps_left = self.num_steps - self.progress.step
+        rows_per_step = len(self.rows.labels_N) / self.steps_per_epoch
+        self.hooks.report(
+            step=self.progress.step,
+            num_steps=self.num_steps,
+            epoch=round(self.progress.step / self.steps_per_epoch, 3),
+            loss=round(float(loss), 5),
+            rows_per_second=round(self.rate, 1),
+            seconds_left=round(steps_left * rows_per_step / self.rate, 1),
+        )
+
+    def _checkpoint(self) -> None:
+        self.last_checkpoint = time.monotonic()
+        tensors = training_tensors(self.model, self.optimizer, self.best)
+        try:
+            self.checkpoints.save(self.progress.step, tensors, asdict(self.progress))
+        except DiskFull as error:
+            # Training goes on with the older checkpoint; the person is told.
+            self.hooks.report(message=str(error))
+
+    def _restore_best(self) -> None:
+        parameters: dict[str, Any] = dict(self.model.named_parameters())
+        with torch.no_grad():
+            for name, tensor in self.best.items():
+                parameters[name].copy_(tensor)
+
+
+def _optimizer(model: nn.Module, settings: LoopSettings) -> torch.optim.AdamW:
+    """Fused AdamW; biases and norms do not decay, the head has its own learning rate."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            is_head = name.startswith("head.") or "." not in name
+            rate = settings.head_learning_rate if is_head else settings.learning_rate
+            decay = settings.weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((rate, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": parameters, "lr": rate, "full_lr": rate, "weight_decay": decay}
+            for (rate, decay), parameters in groups.items()
+        ],
+        fused=True,
+    )

@@ -1,0 +1,210 @@
+"""Tuning an encoder into a classifier: the instant answer, then head, LoRA or the whole.
+
+Plain dataclasses at its edge; it runs where only torch, transformers, peft and
+scikit-learn are, and knows nothing of recipes, runs or Ray.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from labkit.train.checkpoint import Checkpoints
+from labkit.train.classifier import (
+    ClassifierCard,
+    TunedClassifier,
+    best_temperature,
+    negative_log_likelihood,
+)
+from labkit.train.encoder import (
+    Method,
+    TextClassifier,
+    embed_rows,
+    load_encoder,
+    logits_of_rows,
+    merge_adapters,
+    prepare_method,
+    start_head_from_means,
+)
+from labkit.train.instant import fit_regression
+from labkit.train.loop import Hooks, LoopSettings, fit
+from labkit.train.tokens import TokenRows, batches_of_like_length, tokenize
+
+_EMBEDDINGS = "embeddings.npy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledTexts:
+    texts: Sequence[str]
+    labels_N: NDArray[np.int64]
+    """Each text's label, as an index."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """All that a tuning needs to know."""
+
+    base: Path
+    recipe: str
+    labels: Sequence[str]
+    train: LabelledTexts
+    validation: LabelledTexts
+    method: Method
+    max_tokens: int
+    lora_rank: int
+    class_weights: Sequence[float] | None
+    unsure_below: float
+    loop: LoopSettings
+    folder: Path
+    """Where checkpoints and the embeddings of the instant answer go."""
+    resume_from: Path | None
+    report: Callable[..., None]
+    should_stop: Callable[[], bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TokenBatches:
+    """Rows as the loop of a whole encoder sees them: token ids, batched by length."""
+
+    tokens: TokenRows
+    labels_N: NDArray[np.int64]
+
+    def batches(self, batch_size: int, seed: tuple[int, ...]) -> list[NDArray[np.int64]]:
+        return batches_of_like_length(self.tokens.lengths_N, batch_size, seed)
+
+    def inputs(self, rows: NDArray[np.int64]) -> tuple[Tensor, ...]:
+        return self.tokens.padded(rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _EmbeddingBatches:
+    """Rows as the loop of a head alone sees them: embeddings that do not change."""
+
+    embeddings_ND: NDArray[np.float32]
+    labels_N: NDArray[np.int64]
+
+    def batches(self, batch_size: int, seed: tuple[int, ...]) -> list[NDArray[np.int64]]:
+        order_N = np.random.default_rng(seed).permutation(len(self.labels_N))
+        return np.array_split(order_N, max(1, -(-len(order_N) // batch_size)))
+
+    def inputs(self, rows: NDArray[np.int64]) -> tuple[Tensor, ...]:
+        return (torch.from_numpy(self.embeddings_ND[rows]),)
+
+
+def instant_answers(tuning: Tuning, texts: Sequence[str]) -> NDArray[np.int64]:
+    """What logistic regression over frozen embeddings answers to `texts`, as label indices.
+
+    Reports its accuracy on the validation part before it answers.
+    """
+    tuning.report(phase="reading every row once with the base model")
+    encoder, tokenizer = load_encoder(tuning.base)
+    encoder.to(tuning.loop.device)
+
+    def embedded(texts: Sequence[str]) -> NDArray[np.float32]:
+        tokens = tokenize(tokenizer, texts, tuning.max_tokens)
+        return embed_rows(encoder, tokens, tuning.loop.device, tuning.loop.dtype)
+
+    train_ND = embedded(tuning.train.texts)
+    np.save(tuning.folder / _EMBEDDINGS, train_ND, allow_pickle=False)
+    regression = fit_regression(train_ND, tuning.train.labels_N, tuning.loop.seed)
+    guessed = regression.predict(embedded(tuning.validation.texts))
+    accuracy = float((guessed == tuning.validation.labels_N).mean())
+    tuning.report(phase="the instant answer is ready", instant_accuracy=accuracy)
+    return regression.predict(embedded(texts))
+
+
+def tune(tuning: Tuning) -> TunedClassifier | None:
+    """The tuned model; None where it was asked to stop and left a checkpoint instead."""
+    tuning.report(phase="loading the base model")
+    device, dtype = tuning.loop.device, tuning.loop.dtype
+    torch.manual_seed(tuning.loop.seed)
+    encoder, tokenizer = load_encoder(tuning.base)
+    model = TextClassifier(encoder, len(tuning.labels)).to(device)
+    tokens = tokenize(tokenizer, tuning.train.texts, tuning.max_tokens)
+    validation = tokenize(tokenizer, tuning.validation.texts, tuning.max_tokens)
+    embeddings_ND = _frozen_embeddings(tuning, model, tokens)
+    start_head_from_means(model.head, embeddings_ND, tuning.train.labels_N)
+    prepare_method(model, tuning.method, tuning.lora_rank)
+    tuning.report(phase="training")
+    if tuning.method == "head":
+        done = _fit_head(tuning, model, embeddings_ND, validation)
+    else:
+        done = _fit_model(tuning, model, tokens, validation)
+    if not done:
+        return None
+    merge_adapters(model)
+    logits_VL = logits_of_rows(model, validation, device, dtype)
+    card = ClassifierCard(
+        recipe=tuning.recipe,
+        labels=list(tuning.labels),
+        max_tokens=tuning.max_tokens,
+        temperature=best_temperature(logits_VL, tuning.validation.labels_N),
+        unsure_below=tuning.unsure_below,
+    )
+    (tuning.folder / _EMBEDDINGS).unlink(missing_ok=True)
+    return TunedClassifier(model.eval(), tokenizer, card, device, dtype)
+
+
+def _frozen_embeddings(
+    tuning: Tuning, model: TextClassifier, tokens: TokenRows
+) -> NDArray[np.float32]:
+    """Those that the instant answer left, or made anew."""
+    file = tuning.folder / _EMBEDDINGS
+    if file.exists():
+        return np.load(file, allow_pickle=False)
+    return embed_rows(model.encoder, tokens, tuning.loop.device, tuning.loop.dtype)
+
+
+def _fit_model(
+    tuning: Tuning, model: TextClassifier, tokens: TokenRows, validation: TokenRows
+) -> bool:
+    rows = _TokenBatches(tokens=tokens, labels_N=tuning.train.labels_N)
+
+    def validate() -> NDArray[np.float32]:
+        return logits_of_rows(model, validation, tuning.loop.device, tuning.loop.dtype)
+
+    return _fit(tuning, model, rows, validate)
+
+
+def _fit_head(
+    tuning: Tuning,
+    model: TextClassifier,
+    embeddings_ND: NDArray[np.float32],
+    validation: TokenRows,
+) -> bool:
+    device = tuning.loop.device
+    frozen_VD = torch.from_numpy(embed_rows(model.encoder, validation, device, tuning.loop.dtype))
+    rows = _EmbeddingBatches(embeddings_ND=embeddings_ND, labels_N=tuning.train.labels_N)
+
+    @torch.inference_mode()
+    def validate() -> NDArray[np.float32]:
+        return model.head(frozen_VD.to(device)).cpu().numpy()
+
+    return _fit(tuning, model.head, rows, validate)
+
+
+def _fit(
+    tuning: Tuning,
+    trained: nn.Module,
+    rows: _TokenBatches | _EmbeddingBatches,
+    validation_logits: Callable[[], NDArray[np.float32]],
+) -> bool:
+    def validate() -> tuple[float, float]:
+        logits_VL, labels_V = validation_logits(), tuning.validation.labels_N
+        accuracy = float((logits_VL.argmax(1) == labels_V).mean())
+        return negative_log_likelihood(logits_VL, labels_V, 1.0), accuracy
+
+    weights = tuning.class_weights
+    return fit(
+        trained,
+        rows,
+        tuning.loop,
+        class_weights_L=torch.tensor(weights, device=tuning.loop.device) if weights else None,
+        checkpoints=Checkpoints(tuning.folder / "checkpoints"),
+        resume_from=tuning.resume_from,
+        hooks=Hooks(report=tuning.report, should_stop=tuning.should_stop, validate=validate),
+    )
