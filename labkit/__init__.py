@@ -4,7 +4,7 @@ Importing it costs nothing: the recipes that Python code starts from
 (`from labkit import TextClassification`) are found on first use.
 """
 
-__version__ = "0.1.0"
+from labkit.version import __version__ as __version__
 
 
 def __getattr__(name: str) -> object:

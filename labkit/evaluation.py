@@ -121,7 +121,7 @@ def score(truth_N: Ints, answered_N: Ints, num_labels: int, rng: np.random.Gener
     )
     draws_RP = _resample(counts_P, rng)
     right_P = (pairs_P2[:, 0] == pairs_P2[:, 1]).astype(np.float64)
-    f1_R = _macro_f1(pairs_P2, np.vstack([counts_P, draws_RP]), num_labels)
+    f1_R = _macro_f1(pairs_P2, np.vstack([counts_P.astype(np.float64), draws_RP]), num_labels)
     return Scores(
         accuracy=_interval(
             float(counts_P @ right_P / len(truth_N)), draws_RP @ right_P / len(truth_N)
@@ -161,8 +161,8 @@ def worst_confusions(answers: Answers, limit: int = 10) -> list[Confusion]:
     of_label = np.bincount(answers.truth_N, minlength=len(answers.labels))
     return [
         Confusion(
-            label=answers.labels[pairs_P2[p, 0]],
-            taken_for=answers.labels[pairs_P2[p, 1]],
+            label=answers.labels[int(pairs_P2[p, 0])],
+            taken_for=answers.labels[int(pairs_P2[p, 1])],
             count=int(counts_P[p]),
             share=float(counts_P[p] / of_label[pairs_P2[p, 0]]),
         )
@@ -178,11 +178,11 @@ def worst_mistakes(answers: Answers, limit: int = 10) -> list[Mistake]:
         Mistake(
             row=answers.rows[n],
             text=answers.texts[n],
-            label=answers.labels[answers.truth_N[n]],
-            answered=answers.labels[answers.answered_N[n]],
+            label=answers.labels[int(answers.truth_N[n])],
+            answered=answers.labels[int(answers.answered_N[n])],
             confidence=float(answers.confidence_N[n]),
         )
-        for n in surest_first[:limit]
+        for n in map(int, surest_first[:limit])
     ]
 
 
@@ -195,17 +195,19 @@ def _resample(counts_P: Ints, rng: np.random.Generator) -> Floats:
     return rng.multinomial(num_rows, counts_P / num_rows, size=RESAMPLES).astype(np.float64)
 
 
-def _macro_f1(pairs_P2: Ints, counts_RP: Floats | Ints, num_labels: int) -> Floats:
+def _macro_f1(pairs_P2: Ints, counts_RP: Floats, num_labels: int) -> Floats:
     """Macro-F1 of each row of counts over (truth, answer) pairs; shape (R,)."""
     truth_PL = np.eye(num_labels)[pairs_P2[:, 0]]
     answered_PL = np.eye(num_labels)[pairs_P2[:, 1]]
     right_RL = counts_RP @ (truth_PL * answered_PL)
     total_RL = counts_RP @ truth_PL + counts_RP @ answered_PL
-    f1_RL = np.divide(2 * right_RL, total_RL, out=np.zeros_like(right_RL), where=total_RL > 0)
+    f1_RL: Floats = np.divide(
+        2 * right_RL, total_RL, out=np.zeros_like(right_RL), where=total_RL > 0
+    )
     return f1_RL.sum(axis=1) / np.maximum((total_RL > 0).sum(axis=1), 1)
 
 
-def _interval(value: float, draws_R: Floats) -> Interval:
+def _interval(value: float, draws_R: NDArray[np.floating]) -> Interval:
     low, high = np.percentile(draws_R, [2.5, 97.5])
     return Interval(value, float(low), float(high))
 

@@ -5,7 +5,7 @@ all come through `parse`.
 """
 
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
@@ -53,16 +53,22 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not valid TOML: {error}.") from error
 
 
-def parse(model: type[M], given: Mapping[str, Any], *, source: str, prefix: str = "") -> M:
+def parse(
+    model: type[M],
+    given: Mapping[str, Any],
+    *,
+    source: str,
+    shown: Callable[[str], str] = str,
+) -> M:
     """`given` as a `model`. Raises UsageError with a line for each wrong key.
 
-    `source` says where it was written ('labkit.toml', 'the command line'); `prefix` is put
-    before each key path.
+    `source` says where it was written ('labkit.toml', 'the command line'); `shown` turns a
+    key path into what the person wrote: 'settings.epochs' into '--epochs'.
     """
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        lines = [_sentence(model, detail, prefix) for detail in error.errors()]
+        lines = [_sentence(model, detail, shown) for detail in error.errors()]
         raise UsageError("\n".join([f"Wrong in {source}:", *lines])) from error
 
 
@@ -96,9 +102,9 @@ def field_at(model: type[BaseModel], path: Sequence[int | str]) -> FieldInfo | N
     return None
 
 
-def _sentence(model: type[BaseModel], detail: ErrorDetails, prefix: str) -> str:
+def _sentence(model: type[BaseModel], detail: ErrorDetails, shown: Callable[[str], str]) -> str:
     path = [part for part in detail["loc"] if not str(part).startswith("function-")]
-    key = ".".join([*([prefix] if prefix else []), *map(str, path)]) or "the whole"
+    key = shown(".".join(map(str, path))) or "the whole"
     if detail["type"] == "extra_forbidden":
         known = _keys_beside(model, path)
         return (
@@ -106,17 +112,10 @@ def _sentence(model: type[BaseModel], detail: ErrorDetails, prefix: str) -> str:
         )
     field = field_at(model, path)
     if detail["type"] == "missing":
-        about = (
-            f" It is {field.description[0].lower()}{field.description[1:]}" if _about(field) else ""
-        )
-        return f"  {key}: missing.{about.rstrip('.')}{'.' if about else ''}"
+        return f"  {key}: missing. {field.description or '' if field else ''}".rstrip()
     if detail["type"] == "value_error" or field is None:
         return f"  {key}: {str(detail['msg']).removeprefix('Value error, ')}"
     return f"  {key}: found {_shown(detail['input'])}; allowed is {allowed(field)}."
-
-
-def _about(field: FieldInfo | None) -> bool:
-    return field is not None and bool(field.description)
 
 
 def _shown(found: object) -> str:

@@ -34,16 +34,22 @@ class ProcessStat:
 
     pid: int
     state: str
-    """'Z' has ended and waits for its parent to notice."""
     parent: int
+    num_threads: int
     start_ticks: int
     rss_bytes: int
+
+    @property
+    def ended(self) -> bool:
+        """Its parent may not have noticed yet: a zombie has ended too."""
+        # With threads left, only the first of them has ended.
+        return self.state in "ZX" and self.num_threads <= 1
 
 
 def identify(pid: int) -> ProcessIdentity | None:
     """The identity of the process that has this id now; None where it has ended."""
     stat = _stat(pid)
-    return _identity(stat) if stat and stat.state not in "ZX" else None
+    return _identity(stat) if stat and not stat.ended else None
 
 
 def is_alive(identity: ProcessIdentity) -> bool:
@@ -115,7 +121,7 @@ def descendants(
     found, parents = [], [root]
     while parents:
         below = [p for p in children.get(parents.pop(), ()) if not skip(p.pid)]
-        found += [process for process in below if process.state not in "ZX"]
+        found += [process for process in below if not process.ended]
         parents += [process.pid for process in below]
     return found
 
@@ -156,6 +162,7 @@ def parse_stat(text: str) -> ProcessStat:
         pid=int(pid),
         state=fields[0],
         parent=int(fields[1]),
+        num_threads=int(fields[17]),
         start_ticks=int(fields[19]),
         rss_bytes=int(fields[21]) * os.sysconf("SC_PAGE_SIZE"),
     )

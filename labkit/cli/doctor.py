@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import Any
 
 from rich.text import Text
 
-from labkit import __version__
 from labkit.accelerators import ACCELERATORS
 from labkit.cli.output import AsJson, console, print_json
 from labkit.models.catalogue import list_models
@@ -21,6 +20,7 @@ from labkit.schedulers import open_cluster
 from labkit.schedulers.base import Pool
 from labkit.settings import Site, load_site
 from labkit.units import format_memory
+from labkit.version import __version__
 
 LEARNER_BYTES = RAY_MEMORY_BYTES + 2 * 2**30
 """What one run of a small encoder holds, Ray included (docs/benchmarks.md)."""
@@ -97,7 +97,7 @@ def _devices() -> Iterator[Line]:
             yield Line(what=accelerator.title, found="not usable", fix=missing, needed=False)
 
 
-def _room(site: Site, pools: list[Pool]) -> Iterator[Line]:
+def _room(site: Site, pools: Sequence[Pool]) -> Iterator[Line]:
     fits = _fits(pools)
     yield Line(
         what="fits now",
@@ -123,7 +123,7 @@ def _room(site: Site, pools: list[Pool]) -> Iterator[Line]:
     )
 
 
-def _fits(pools: list[Pool]) -> dict[str, Any]:
+def _fits(pools: Sequence[Pool]) -> dict[str, Any]:
     free = max(pool.free_memory_bytes for pool in pools)
     return {
         "runs_that_fit": free // LEARNER_BYTES,

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from labkit import __version__
 from labkit.errors import LabkitError
+from labkit.version import __version__
 
 app = App(
     name="labkit",

@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 
 from labkit.cli import show
 from labkit.cli.output import AsJson, print_json
-from labkit.cli.start import Flags
+from labkit.cli.start import Flags, flag
 from labkit.errors import LabkitError, UsageError
 from labkit.runs.folder import Run, RunState, find_run, list_runs
 from labkit.runs.spec import read_spec_file, spec_from_flat
@@ -44,7 +44,9 @@ def start(
     site = load_site()
     given: dict[str, Any] = flags.model_dump(exclude_none=True) if flags else {}  # type: ignore[union-attr]
     beneath = read_spec_file(file) if file else None
-    spec = spec_from_flat(given, source=str(file or "the command line"), beneath=beneath)
+    spec = spec_from_flat(
+        given, source=str(file or "the command line"), beneath=beneath, shown=flag
+    )
     plan = asyncio.run(plan_run(site, spec))
     if not json:
         show.findings(plan.prepared.findings, to_stderr=not dry_run)

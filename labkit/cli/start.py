@@ -20,6 +20,11 @@ _PLAIN = ("text", "a file or folder", "true or false")
 _HIDDEN = ("spec_version", "resources", "settings")
 
 
+def flag(key: str) -> str:
+    """A spec's key as a flag: 'batch_size' as '--batch-size'."""
+    return "--" + key.replace("_", "-")
+
+
 def _flags() -> type[BaseModel]:
     """All flags as one model: the run's, the machine's, and those of each recipe."""
     fields = {

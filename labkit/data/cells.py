@@ -9,10 +9,10 @@ from typing import Any
 
 
 def plain_text(value: Any) -> str:
-    """3.0 is '3', true is 'true', nothing is '', a list is JSON."""
+    """3.0 is '3', true is 'true', nothing and 'not a number' are '', a list is JSON."""
     if isinstance(value, str):
         return value
-    if value is None:
+    if value is None or value != value:  # pandas writes a missing value as NaN
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"

@@ -81,11 +81,11 @@ def label_merges(labels: pl.Series) -> dict[str, str]:
     counts = Counter(dict(labels.value_counts().iter_rows()))
     spellings: dict[str, list[str]] = {}
     for label in sorted(counts, key=lambda label: (-counts[label], label)):
-        spellings.setdefault(_sounds_like(label), []).append(label)
+        spellings.setdefault(_spelling_key(label), []).append(label)
     return {rare: group[0] for group in spellings.values() for rare in group[1:]}
 
 
-def _sounds_like(label: str) -> str:
+def _spelling_key(label: str) -> str:
     """The label without case, width, normal form, or doubled and invisible blanks."""
     plain = unicodedata.normalize("NFKC", label).casefold()
     visible = "".join(sign for sign in plain if unicodedata.category(sign) != "Cf")

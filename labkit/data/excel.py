@@ -79,7 +79,9 @@ def _workbook_lines(path: Path) -> Generator[Any]:
     ):
         assert process.stdout is not None
         try:
-            yield from map(json.loads, process.stdout)
+            for line in process.stdout:
+                if line.endswith(b"\n"):  # else the process was ended in the middle of a line
+                    yield json.loads(line)
             if process.wait():
                 raise _not_read(path)
         finally:

@@ -8,6 +8,7 @@ import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 MAX_ROWS_SHOWN = 10
@@ -44,19 +45,31 @@ class Finding:
         return asdict(self) | {"severity": self.severity.value, "rows": list(self.rows)}
 
 
-def problem(code: str, message: str, **about: Any) -> Finding:
-    """The data cannot be used; `about` as for `warning`."""
-    return _finding(Severity.PROBLEM, code, message, **about)
+def finding(
+    severity: Severity,
+    code: str,
+    message: str,
+    *,
+    rows: Iterable[int] = (),
+    column: str | None = None,
+    fix: str | None = None,
+    details: Mapping[str, Any] | None = None,
+) -> Finding:
+    """A finding about any number of rows, of which it keeps the first."""
+    return Finding(
+        severity=severity,
+        code=code,
+        message=message,
+        rows=tuple(heapq.nsmallest(MAX_ROWS_SHOWN, rows)),
+        column=column,
+        fix=fix,
+        details=details or {},
+    )
 
 
-def warning(code: str, message: str, **about: Any) -> Finding:
-    """The result will be worse. `about`: any number of row numbers, column, fix, details."""
-    return _finding(Severity.WARNING, code, message, **about)
-
-
-def note(code: str, message: str, **about: Any) -> Finding:
-    """Good to know; `about` as for `warning`."""
-    return _finding(Severity.NOTE, code, message, **about)
+problem = partial(finding, Severity.PROBLEM)
+warning = partial(finding, Severity.WARNING)
+note = partial(finding, Severity.NOTE)
 
 
 def count(number: int, noun: str) -> str:
@@ -70,10 +83,3 @@ def listed(names: Sequence[str], at_most: int = 5) -> str:
     if len(names) > at_most:
         return f"{', '.join(shown)} and {len(names) - at_most:,} more"
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
-
-
-def _finding(
-    severity: Severity, code: str, message: str, rows: Iterable[int] = (), **about: Any
-) -> Finding:
-    first = tuple(heapq.nsmallest(MAX_ROWS_SHOWN, rows))
-    return Finding(severity=severity, code=code, message=message, rows=first, **about)

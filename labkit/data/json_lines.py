@@ -20,7 +20,7 @@ def read_json_lines(path: Path) -> Gathered:
     names: list[str] = []
     aside = SetAside()
     with path.open(encoding=encoding.name, errors=encoding.errors) as file:
-        if file.read(1) == "[":
+        if file.read(100).lstrip().startswith("["):
             raise DataError(
                 f"{path.name} is one JSON list. labkit reads JSON Lines: write each object on "
                 "a line of its own, without commas between lines."

@@ -52,14 +52,9 @@ class Table:
 
 def load_table(path: Path) -> Table:
     """Read a table. Raises DataError, saying which file, which row and what to do."""
-    _check_path(path)
-    read = FORMATS.get(path.suffix.lower())
-    if read is None:
-        raise DataError(
-            f"labkit cannot read {path.name!r}. It reads files that end in "
-            f"{known_names(FORMATS)}. Save the table as one of these."
-        )
     try:
+        _check_path(path)
+        read = _reader(path)
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         read_in = read(path)
@@ -72,14 +67,21 @@ def load_table(path: Path) -> Table:
     return Table(path=path, sha256=sha256, **vars(read_in))
 
 
+def _reader(path: Path) -> Callable[[Path], Gathered]:
+    if read := FORMATS.get(path.suffix.lower()):
+        return read
+    raise DataError(
+        f"labkit cannot read {path.name!r}. It reads files that end in {known_names(FORMATS)}. "
+        "Save the table as one of these."
+    )
+
+
 def _check_path(path: Path) -> None:
     """Raises DataError for what is no file; a pipe or device would never end."""
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{path} does not exist.{_near_names(path)}") from None
-    except PermissionError:
-        raise DataError(f"You may not look into {path.parent}. Ask its owner.") from None
     if path.is_dir():
         tables = sorted(f.name for f in path.iterdir() if f.suffix.lower() in FORMATS)[:10]
         raise DataError(f"{path} is a folder. Name a table in it: {known_names(tables)}.")

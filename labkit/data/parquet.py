@@ -18,11 +18,11 @@ def read_parquet(path: Path) -> Gathered:
     """The rows of a Parquet file. Raises DataError where it is damaged."""
     try:
         raw = _read(path)
+        binary = [name for name, kind in raw.schema.items() if kind == pl.Binary]
+        columns = [_as_text(raw[name]) for name in raw.columns if name not in binary]
     except PolarsError as error:
         first_line = str(error).partition("\n")[0]
         raise DataError(f"{path.name} cannot be read as Parquet: {first_line}.") from None
-    binary = [name for name, kind in raw.schema.items() if kind == pl.Binary]
-    columns = [_as_text(raw[name]) for name in raw.columns if name not in binary]
     numbers = pl.Series("row", range(2, raw.height + 2), dtype=pl.Int64)
     aside = SetAside()
     frame, numbers = tidy(path, pl.DataFrame(columns), numbers, aside)
@@ -40,10 +40,11 @@ def _read(path: Path) -> pl.DataFrame:
 
 
 def _as_text(column: pl.Series) -> pl.Series:
-    if column.dtype.is_nested() or column.dtype.is_float():
-        texts = [plain_text(value) for value in column.to_list()]
-        return pl.Series(column.name, texts, dtype=pl.String)
-    return column.cast(pl.String).fill_null("")
+    kind = column.dtype
+    if kind.is_integer() or kind in (pl.String, pl.Boolean, pl.Categorical, pl.Enum):
+        return column.cast(pl.String).fill_null("")
+    texts = [plain_text(value) for value in column.to_list()]
+    return pl.Series(column.name, texts, dtype=pl.String)
 
 
 def _binary_findings(binary: list[str]) -> list[Finding]:

@@ -5,11 +5,11 @@ held out, from `1 - validation` on it is for validation, between them it is for 
 there is no seed; a row stays where it is when others are added or the file is sorted anew, and
 equal texts are always together.
 
-One rule overrides the hash, so that rare labels can be learnt and measured. A label that would
-be missing from training gets its text of the smallest hash there. Then one with two texts or
-more, if it is missing from the held-out part, gets its smallest that training can spare; and
-then one with four texts or more, if it is missing from validation. For those two parts only
-texts with one label are moved.
+One rule overrides the hash, so that rare labels can be learnt and measured. A label that is
+missing from training gets its text of the smallest hash there, one that its part can spare if
+there is any. Then a label with two texts or more, if it is missing from the held-out part, gets
+the smallest there that can be spared; and then one with four or more, if it is missing from
+validation. A text that has several labels is only moved if a label could not be learnt otherwise.
 """
 
 import hashlib
@@ -100,7 +100,7 @@ def _keep_labels(texts: pl.DataFrame, wanted: Sequence[PartName]) -> pl.DataFram
     """
     texts = texts.with_columns(torn=pl.col("place").is_duplicated())
     for part in wanted:
-        moved = _donors(texts, part).sort("torn", "place").unique("label", keep="first")
+        moved = _donors(texts, part).unique("label", keep="first")
         is_moved = pl.col("place").is_in(moved["place"].to_list())
         part_now = pl.when(is_moved).then(pl.lit(part.value)).otherwise(pl.col("part"))
         texts = texts.with_columns(part=part_now)
@@ -108,15 +108,13 @@ def _keep_labels(texts: pl.DataFrame, wanted: Sequence[PartName]) -> pl.DataFram
 
 
 def _donors(texts: pl.DataFrame, part: PartName) -> pl.DataFrame:
-    """The texts that may move to a part, of the labels that are missing there.
+    """The texts that may move to a part, of the labels that are missing there, best first.
 
-    To training any text may. To the others a text with one label may, if the part where it is
-    has more of the label, or needs none because the label has so few.
+    A text can be spared where its part has more of the label, or needs none of so few.
     """
     num_texts = pl.len().over("label")
-    is_missing = (pl.col("part") != part).all().over("label")
-    missing = texts.filter(is_missing & (num_texts >= _MIN_TEXTS[part]))
-    if part is PartName.TRAIN:
-        return missing
-    few = num_texts < pl.col("part").replace_strict(_MIN_TEXTS, return_dtype=pl.Int64)
-    return missing.filter(~pl.col("torn") & ((pl.len().over("label", "part") > 1) | few))
+    is_missing = (pl.col("part") != part).all().over("label") & (num_texts >= _MIN_TEXTS[part])
+    needs = pl.col("part").replace_strict(_MIN_TEXTS, return_dtype=pl.Int64)
+    is_spare = (pl.len().over("label", "part") > 1) | (num_texts < needs)
+    missing = texts.filter(is_missing).with_columns(bound=~is_spare).sort("torn", "bound", "place")
+    return missing if part is PartName.TRAIN else missing.filter(~pl.col("torn") & ~pl.col("bound"))

@@ -210,5 +210,5 @@ def _decodes(path: Path, name: str) -> bool:
 
 def _first_letters(text: str) -> str:
     """Some words around the first letters that are not ASCII."""
-    place = next(place for place, letter in enumerate(text) if not letter.isascii())
+    place = next((place for place, letter in enumerate(text) if not letter.isascii()), 0)
     return text[place : place + 24].split("\n")[0].strip()

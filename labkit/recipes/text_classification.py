@@ -149,7 +149,7 @@ class TextClassification:
         answers = instant_answers(_tuning(context, parts), parts.held_out.texts)
         return {
             "the most frequent label": [majority] * len(parts.held_out),
-            "the instant answer": [labels[n] for n in answers],
+            "the instant answer": [labels[int(n)] for n in answers],
         }
 
     def train(self, context: TrainContext) -> bool:
@@ -171,7 +171,7 @@ class TextClassification:
         shares_NL = tuned.shares(part.texts)
         labels = sorted({*tuned.card.labels, *part.labels})
         index = {label: n for n, label in enumerate(labels)}
-        answered = [tuned.card.labels[n] for n in shares_NL.argmax(axis=1)]
+        answered = [tuned.card.labels[int(n)] for n in shares_NL.argmax(axis=1)]
         answers = Answers(
             labels=labels,
             truth_N=np.array([index[label] for label in part.labels]),
@@ -292,7 +292,7 @@ def class_weights(config: Config, counts: Mapping[str, int]) -> list[float] | No
 
 
 def _prediction(text: str, shares_L: Any, labels: Sequence[str], unsure_below: float) -> Prediction:
-    order = shares_L.argsort()[::-1]
+    order: list[int] = shares_L.argsort()[::-1].tolist()
     confidence = float(shares_L[order[0]])
     return Prediction(
         text=text,

@@ -4,6 +4,7 @@ It starts the training processes with Ray Train, passes a wish to stop on to the
 that the attempt's status ends as it did. It never imports torch.
 """
 
+import logging
 import os
 import shutil
 import signal
@@ -43,7 +44,7 @@ def _fit(folder: Path, attempt: Attempt, *, num_cpus: int, num_gpus: int, accele
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-    ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level="warning")
+    ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level=logging.WARNING)
     num_ranks = max(1, num_gpus)
     # One core stays unclaimed by Ray's book-keeping only: threads, not Ray, share the cores.
     each: dict[str, float] = {"CPU": max(1, num_cpus // num_ranks), "GPU": min(1, num_gpus)}

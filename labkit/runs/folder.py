@@ -13,16 +13,17 @@ import json
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from labkit.errors import LabkitError, UsageError, did_you_mean
 from labkit.paths import private_folder, read_json, write_json, write_private
-from labkit.runs.spec import RunSpec, read_spec, spec_toml
+from labkit.runs.spec import NAME_PATTERN, RunSpec, read_spec, spec_toml
 
 
 class RunState(StrEnum):
@@ -120,6 +121,11 @@ class Run:
         return read_spec(self.folder / "spec.toml")
 
     def rename(self, name: str) -> None:
+        """Raises UsageError where another run has that name, or it cannot be one."""
+        if not re.fullmatch(NAME_PATTERN, name):
+            raise UsageError("A name has 1 to 80 characters, and no '/' or line break.")
+        if name in _names(self.folder.parent) - {self.name}:
+            raise UsageError(f"Another run is called {name!r}. Choose another name.")
         write_json(self.folder / "run.json", {**self.record(), "name": name})
 
     @property
@@ -185,7 +191,7 @@ class Run:
 def create_run(runs: Path, spec: RunSpec, summary: Mapping[str, Any]) -> Run:
     """A new run folder with its spec; the data is saved into it by the caller."""
     created = datetime.now(UTC)
-    name = spec.name or spec.data.stem
+    name = _free_name(spec.name or spec.data.stem, _names(runs))
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:24] or "run"
     run_id = f"{created:%Y%m%d}-{slug}-{secrets.token_hex(3)}"
     run = Run(private_folder(runs / run_id))
@@ -193,6 +199,16 @@ def create_run(runs: Path, spec: RunSpec, summary: Mapping[str, Any]) -> Run:
     record = {"name": name, "created": created.isoformat(timespec="seconds"), "data": summary}
     write_json(run.folder / "run.json", record)
     return run
+
+
+def _names(runs: Path) -> set[str]:
+    return {run.name for run in list_runs(runs)}
+
+
+def _free_name(wanted: str, taken: Collection[str]) -> str:
+    """`wanted`, with a number behind it where another run has it already."""
+    numbered = (f"{wanted}-{number}" for number in count(2))
+    return next(name for name in chain([wanted], numbered) if name not in taken)
 
 
 def list_runs(runs: Path) -> list[Run]:

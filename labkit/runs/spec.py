@@ -5,7 +5,7 @@ its keys are flat; in TOML the recipe's own lie under `[settings]`, the machine'
 `[resources]`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -19,6 +19,8 @@ from labkit.recipes import RECIPES
 from labkit.resources import Resources
 
 SPEC_VERSION = 1
+NAME_PATTERN = r"[^\x00-\x1f\x7f/]{1,80}"
+"""A run's name: one line that can stand in a path."""
 
 
 class RunSpec(BaseModel):
@@ -36,7 +38,7 @@ class RunSpec(BaseModel):
     """The table to learn from: CSV, TSV, JSONL, Parquet or Excel."""
     test: Path | None = None
     """A table to measure on, never learnt from; without it a part of the data is held out."""
-    name: str | None = Field(default=None, min_length=1, max_length=80, pattern=r"^[^\x00-\x1f/]+$")
+    name: str | None = Field(default=None, pattern=f"^{NAME_PATTERN}$")
     """What the run is called; made from the data's name where it is left out."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """The start of its random numbers: the same seed, the same result."""
@@ -66,20 +68,29 @@ def flat_keys(recipe: str) -> dict[str, tuple[str, ...]]:
 
 
 def spec_from_flat(
-    given: Mapping[str, Any], *, source: str, beneath: Mapping[str, Any] | None = None
+    given: Mapping[str, Any],
+    *,
+    source: str,
+    beneath: Mapping[str, Any] | None = None,
+    shown: Callable[[str], str] = str,
 ) -> RunSpec:
-    """The spec from flat keys, laid over `beneath` (a spec file's contents), checked."""
-    merged: dict[str, Any] = {key: value for key, value in (beneath or {}).items()}
-    recipe = _recipe_of({**merged, **given}, source)
+    """The spec from flat keys, laid over `beneath` (a spec file's contents), checked.
+
+    `shown` turns a flat key into what the person wrote, for errors: 'epochs' into '--epochs'.
+    """
+    merged: dict[str, Any] = dict(beneath or {})
+    recipe = _recipe_of({**merged, **given}, source, shown)
     keys = flat_keys(recipe)
     for key, value in given.items():
         if key not in keys:
             raise UsageError(
-                f"Wrong in {source}:\n  {key}: unknown key.{did_you_mean(key, keys)} "
-                f"Known: {', '.join(keys)}."
+                f"Wrong in {source}:\n  {shown(key)}: {recipe} has no such key."
+                f"{did_you_mean(key, keys)} Known: {', '.join(map(shown, keys))}."
             )
         _put(merged, keys[key], value)
-    return parse(spec_model(recipe), _absolute(merged, Path.cwd()), source=source)
+    written = (lambda path: path) if beneath else (lambda path: shown(path.rpartition(".")[2]))
+    model = spec_model(recipe)
+    return parse(model, _absolute(merged, Path.cwd()), source=source, shown=written)
 
 
 def read_spec_file(path: Path) -> dict[str, Any]:
@@ -118,11 +129,11 @@ def _flag(key: str, value: Any) -> list[str]:
     return [f"--{flag}", str(value)]
 
 
-def _recipe_of(given: Mapping[str, Any], source: str) -> str:
+def _recipe_of(given: Mapping[str, Any], source: str, shown: Callable[[str], str]) -> str:
     recipe = given.get("recipe")
     if not isinstance(recipe, str):
         known = ", ".join(RECIPES.names())
-        raise UsageError(f"Wrong in {source}:\n  recipe: missing. Known: {known}.")
+        raise UsageError(f"Wrong in {source}:\n  {shown('recipe')}: missing. Known: {known}.")
     return recipe
 
 

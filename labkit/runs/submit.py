@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -186,8 +187,6 @@ def _flops(num_cpus: int, device: str) -> float:
     """What a matrix product reaches here in float32, tried for some 20 ms; a guess for a GPU."""
     if device != "cpu":
         return 5e13
-    import time
-
     import numpy as np
 
     rows = np.ones((1024, 384), np.float32)
@@ -195,7 +194,7 @@ def _flops(num_cpus: int, device: str) -> float:
     best = float("inf")
     for _ in range(5):
         start = time.perf_counter()
-        rows @ weights
+        np.matmul(rows, weights)
         best = min(best, time.perf_counter() - start)
     here = 2 * 1024 * 384 * 1536 / best
     return here * num_cpus / max(1, len(os.sched_getaffinity(0)))

@@ -19,6 +19,9 @@ def open_cluster(site: Site, name: str | None = None) -> Scheduler:
     name, cluster = site.cluster(name)
     plugin = SCHEDULERS.load(cluster.scheduler)
     settings = parse(
-        plugin.Settings, cluster.model_extra or {}, source=site.settings, prefix=f"clusters.{name}"
+        plugin.Settings,
+        cluster.model_extra or {},
+        source=site.settings,
+        shown=lambda key: f"clusters.{name}.{key}",
     )
     return plugin.open(settings, private_folder(site.state / name))

@@ -4,13 +4,13 @@ It finds jobs whose supervisor is gone, and starts those whose turn has come. An
 processes may do so at once, and any of them may be killed at any point of it.
 """
 
-import logging
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from labkit.processes import (
     ProcessIdentity,
@@ -51,8 +51,6 @@ else:
     os.execv(sys.argv[1], sys.argv[1:])
 """
 
-_log = logging.getLogger(__name__)
-
 
 def advance(table: JobTable) -> None:
     """Find what has ended unseen, and start what may start. Takes milliseconds, 50 a start."""
@@ -86,14 +84,14 @@ def _is_being_started(job: Job) -> bool:
     return recent and by is not None and is_alive(by)
 
 
-def _put_back(table: JobTable, job: Job) -> None:
+def _put_back(table: JobTable, job: Job, why: str | None = None) -> None:
     """A start that came to nothing. What is left of it finds its claim void and ends."""
     if job.claims < _CLAIMS:
         table.unclaim(job)
-        return
-    log = table.path.parent / "supervisor.log"
-    reason = f"It could not be started, {job.claims} times. {log} may say why."
-    table.end(job, End(outcome=Outcome.FAILED, reason=reason))
+    else:
+        why = why or f"{_log(table)} may say why."
+        reason = f"It could not be started, {job.claims} times: {why}"
+        table.give_up(job, End(outcome=Outcome.FAILED, reason=reason))
 
 
 def _lost(job: Job) -> str:
@@ -117,7 +115,7 @@ def _processes_of(job_id: str, supervisor: ProcessIdentity) -> list[ProcessIdent
     return identities(
         process
         for process in all_processes().values()
-        if process.state not in "ZX"
+        if not process.ended
         and process.pid != os.getpid()
         and process.start_ticks >= supervisor.start_ticks
         and environment_value(process.pid, JOB_ID) == job_id
@@ -127,35 +125,38 @@ def _processes_of(job_id: str, supervisor: ProcessIdentity) -> list[ProcessIdent
 def _launch(table: JobTable, job: Job) -> None:
     """Start the supervisor of a job that is claimed. A failure puts the job back."""
     try:
-        pid = _detached_supervisor(table, job)
+        with open(_log(table), "a", opener=_private) as log:
+            pid = _detached_supervisor(table, job, log.fileno())
     except (OSError, subprocess.SubprocessError) as error:
-        _log.warning("Job %s could not be started: %s", job.job_id, error)
-        _put_back(table, job)
+        _put_back(table, job, str(error))
     else:
         table.launched(job, identify(pid))
 
 
-def _detached_supervisor(table: JobTable, job: Job) -> int:
+def _detached_supervisor(table: JobTable, job: Job, log: int) -> int:
     """Its process id."""
     # -P: a module of a person's own in the current folder is never taken for one of ours.
     module = [sys.executable, "-P", "-m", "labkit.schedulers._local_supervisor"]
     # Not the caller's environment: jobs can read that of their supervisor, tokens and all.
     environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    log = os.open(
-        table.path.parent / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", _DETACH]
+        + [*module, str(table.path), job.job_id, str(job.claim)],
+        env={**environment, JOB_ID: job.job_id},
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        timeout=_CLAIM_S,
+        check=True,
     )
-    try:
-        done = subprocess.run(
-            [sys.executable, "-I", "-S", "-c", _DETACH]
-            + [*module, str(table.path), job.job_id, str(job.claim)],
-            env={**environment, JOB_ID: job.job_id},
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            timeout=_CLAIM_S,
-            check=True,
-        )
-    finally:
-        os.close(log)
     return int(done.stdout)
+
+
+def _log(table: JobTable) -> Path:
+    """What goes wrong with supervisors; the jobs' own words are in the jobs' own logs."""
+    return table.path.parent / "supervisor.log"
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -159,7 +160,8 @@ class Supervisor:
             self._kill_at = time.monotonic() + ending.grace_s
             if ending.grace_s:
                 os.kill(main_pid, signal.SIGTERM)  # a child not yet waited for keeps its id
-            self.table.set_ending(self.job.job_id)
+            with suppress(sqlite3.OperationalError):  # for the eye only: it ends all the same
+                self.table.set_ending(self.job.job_id)
         if time.monotonic() >= self._kill_at or (ending and not ending.grace_s):
             end_processes(lambda: identities(self._processes()), grace_s=0)
 

@@ -8,7 +8,6 @@ a job must still be in, so of two that race one wins.
 import fcntl
 import json
 import os
-import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -27,6 +26,7 @@ _KEPT_S = 90 * 86400
 _KEPT_JOBS = 10_000
 
 _SCHEMA = """
+PRAGMA user_version = 1;
 CREATE TABLE site (tag TEXT NOT NULL, machine TEXT NOT NULL);
 CREATE TABLE jobs (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -133,7 +133,7 @@ class JobTable:
                     "supervisor = NULL, gpus = ?, claims = claims + 1 "
                     "WHERE job_id = ? AND stage = 'pending'",
                     (
-                        secrets.token_hex(8),
+                        os.urandom(8).hex(),
                         time.time(),
                         launcher,
                         json.dumps(lease.gpus),
@@ -160,6 +160,11 @@ class JobTable:
                 "AND stage = 'starting'",
                 (job.job_id, job.claim),
             )
+
+    def give_up(self, job: Job, end: End) -> None:
+        """As `unclaim`, but end the job."""
+        with self._change() as db:
+            _end(db, job.job_id, "stage = 'starting' AND claim IS ?", end, job.claim)
 
     def begin(self, job_id: str, claim: str, supervisor: ProcessIdentity) -> Job | None:
         """The job, now running under that supervisor; None where the claim is no longer good."""
@@ -229,7 +234,7 @@ def _create(path: Path) -> None:
         db.execute("PRAGMA journal_mode = WAL")
         db.executescript(_SCHEMA)
         nothing = json.dumps(asdict(Machine(num_cpus=0, memory_bytes=0)))
-        db.execute("INSERT INTO site VALUES (?, ?)", (secrets.token_hex(3), nothing))
+        db.execute("INSERT INTO site VALUES (?, ?)", (os.urandom(3).hex(), nothing))
         db.commit()
     fresh.rename(path)
 

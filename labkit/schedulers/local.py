@@ -5,12 +5,15 @@ for them. There is no daemon: a supervisor stands beside each job (`_local_super
 every query and every end of a job moves the queue on (`_local_start`). All jobs run as the
 Unix user of whoever submits, so it serves one person, or people who trust each other.
 
-After a restart of the machine the queue stands still until the next query.
+After a restart of the machine the queue stands still until the next query. Where the hub is
+a service of systemd, it needs KillMode=process: else stopping the hub ends all jobs.
 """
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -49,7 +52,7 @@ class LocalSettings(BaseModel):
 
 
 class LocalPlugin:
-    Settings = LocalSettings
+    Settings: type[BaseModel] = LocalSettings
 
     def open(self, settings: LocalSettings, state_folder: Path) -> "LocalScheduler":
         table = JobTable(state_folder / "jobs.sqlite")
@@ -91,7 +94,8 @@ class LocalScheduler:
     def _submit(self, spec: JobSpec) -> str:
         _refuse(spec, self._table.machine())
         job_id = self._table.add(spec)
-        advance(self._table)
+        with suppress(sqlite3.OperationalError):  # it is in the queue: the next query starts it
+            advance(self._table)
         return job_id
 
     def _jobs(self) -> dict[str, JobInfo]:

@@ -50,7 +50,8 @@ class LoopSettings:
 class Rows(Protocol):
     """N labelled rows, cut into batches."""
 
-    labels_N: NDArray[np.int64]
+    @property
+    def labels_N(self) -> NDArray[np.int64]: ...
 
     def batches(self, batch_size: int, seed: tuple[int, ...]) -> Sequence[NDArray[np.int64]]: ...
 

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,6 +34,7 @@ from labkit.schedulers._local_queue import (
     refusal,
 )
 from labkit.schedulers._local_supervisor import grace_within, outcome_of, why_end
+from labkit.schedulers._local_table import JobTable
 from labkit.schedulers.base import (
     JobEnd,
     JobInfo,
@@ -139,9 +141,9 @@ def processes_with(argument: str) -> list[int]:
     """The ids of all processes whose command line holds it."""
     found = []
     for pid in all_processes():
-        path = Path(f"/proc/{pid}/cmdline")
-        if path.exists() and argument.encode() in path.read_bytes():
-            found.append(pid)
+        with suppress(OSError):  # it has ended since
+            if argument.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
     return found
 
 
@@ -338,7 +340,7 @@ async def test_files_and_folders_are_for_their_owner_alone(lab):
 
 
 async def test_a_job_waits_its_turn_and_is_started_by_the_end_of_the_one_before(lab):
-    first = await lab.started(*"sh -c".split(), "echo begun; sleep 60", memory_bytes=GB)
+    first = await lab.started("sh", "-c", "echo begun; sleep 60", memory_bytes=GB)
     second = await lab.submit("true", memory_bytes=GB)
     info = await lab.scheduler.jobs()
     assert info[first].state is JobState.RUNNING
@@ -441,7 +443,7 @@ async def test_a_job_is_ended_when_its_time_is_over_and_may_save_before(lab):
 
 
 async def test_the_time_of_a_running_job_can_be_set(lab):
-    job_id = await lab.started("sh", "-c", "echo begun; sleep 60", walltime_s=600)
+    job_id = await lab.started("sh", "-c", "echo begun; sleep 60", walltime_s=600, grace_s=30)
     before = (await lab.info(job_id)).deadline
     await lab.scheduler.extend(job_id, 7200)
     assert (await lab.info(job_id)).deadline == before + timedelta(seconds=6600)
@@ -484,8 +486,9 @@ async def test_a_job_that_was_submitted_from_within_a_job_outlives_it(lab):
     script = f"""
 import asyncio
 from pathlib import Path
+from labkit.schedulers._local_table import JobTable
 from labkit.schedulers.base import JobKind, JobResources, JobSpec
-from labkit.schedulers.local import LocalScheduler, JobTable
+from labkit.schedulers.local import LocalScheduler
 folder = Path({str(lab.folder)!r})
 spec = JobSpec(name="inner", kind=JobKind.RUN, argv=["sleep", "60"], folder=folder,
     log=folder / "inner.log", resources=JobResources(num_cpus=1, memory_bytes=2**26), walltime_s=60)
@@ -591,14 +594,15 @@ async def test_a_job_that_cannot_be_started_is_given_up_in_the_end(lab, monkeypa
         await lab.scheduler.jobs()
     end = await lab.end(job_id)
     assert end.outcome is Outcome.FAILED
-    assert end.reason.startswith("It could not be started, 5 times.")
+    assert end.reason.startswith("It could not be started, 5 times: Command")
 
 
 SUBMITTER = """
 import asyncio, sys
 from pathlib import Path
+from labkit.schedulers._local_table import JobTable
 from labkit.schedulers.base import JobKind, JobResources, JobSpec
-from labkit.schedulers.local import LocalScheduler, JobTable
+from labkit.schedulers.local import LocalScheduler
 folder = Path(sys.argv[1])
 scheduler = LocalScheduler(JobTable(folder / "state/jobs.sqlite"))
 spec = JobSpec(name="many", kind=JobKind.RUN, argv=["sh", "-c", "echo $LABKIT_JOB_ID"],
@@ -636,6 +640,13 @@ async def test_the_end_of_a_job_is_kept_and_its_environment_forgotten(lab, monke
     lab.table.add(lab.spec("true"))
     ends = await lab.scheduler.ended([old, ended])
     assert {job_id: end.reason for job_id, end in ends.items()} == {ended: "why"}
+
+
+def test_many_may_open_a_new_site_at_once(tmp_path):
+    table = JobTable(tmp_path / "state" / "jobs.sqlite")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: table.create(), range(16)))
+    assert table.live() == []
 
 
 def test_settings_are_read_as_people_write_them():

@@ -21,7 +21,7 @@ from labkit.processes import (
 )
 
 STAT = (
-    "{pid} ({name}) S 7 41 41 0 -1 4194560 1 0 0 0 5 6 0 0 20 0 3 0 98765 1000 256 "
+    "{pid} ({name}) {state} 7 41 41 0 -1 4194560 1 0 0 0 5 6 0 0 20 0 {threads} 0 98765 1000 256 "
     "18446744073709551615 0 0 0 0 0 0 0 0 0 0 0 0 17 1 0 0 0 0 0\n"
 )
 
@@ -36,9 +36,17 @@ def sleeper():
 
 @pytest.mark.parametrize("name", ["python", "a b", "x) Z 1 (y", ") S 1 1", "()"])
 def test_a_programs_name_may_hold_anything(name):
-    stat = parse_stat(STAT.format(pid=42, name=name))
+    stat = parse_stat(STAT.format(pid=42, name=name, state="S", threads=3))
     assert (stat.pid, stat.state, stat.parent, stat.start_ticks) == (42, "S", 7, 98765)
     assert stat.rss_bytes == 256 * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.parametrize(
+    ("state", "threads", "ended"), [("R", 1, False), ("Z", 1, True), ("Z", 2, False)]
+)
+def test_a_zombie_has_ended_unless_threads_of_it_run_on(state, threads, ended):
+    text = STAT.format(pid=42, name="a", state=state, threads=threads)
+    assert parse_stat(text).ended is ended
 
 
 def test_a_process_is_known_until_it_ends(sleeper):
@@ -96,7 +104,9 @@ def test_who_does_not_end_when_asked_is_killed():
 
 def test_descendants_leave_out_the_ended_and_what_is_skipped_with_all_below_it():
     def process(pid, parent, state="S"):
-        return ProcessStat(pid=pid, state=state, parent=parent, start_ticks=0, rss_bytes=0)
+        return ProcessStat(
+            pid=pid, state=state, parent=parent, num_threads=1, start_ticks=0, rss_bytes=0
+        )
 
     tree = [process(2, 1), process(3, 2), process(4, 2, "Z"), process(5, 4), process(6, 2)]
     tree += [process(7, 6), process(8, 1)]
