@@ -5,12 +5,10 @@ constant. `text_classification.py` is the plug-in 'text-classification'. Modules
 with an underscore, and `base`, are not plug-ins. A module is imported when it is asked for.
 """
 
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
 from labkit.errors import UsageError, did_you_mean, known_names
@@ -48,6 +46,10 @@ class Plugins(Generic[T]):
 
 @cache
 def _loaders(package: str, constant: str) -> dict[str, Callable[[], Any]]:
+    # Slow to import, and not needed by whoever only names the plug-ins' kind.
+    import pkgutil
+    from importlib.metadata import entry_points
+
     def from_module(module: str) -> Callable[[], Any]:
         return lambda: getattr(import_module(f"{package}.{module}"), constant)
 

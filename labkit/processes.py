@@ -4,6 +4,7 @@ For whoever keeps a process id in a file or a database, or ends processes that a
 own children. Standard library only: it is imported beside every job of the `local` scheduler.
 """
 
+import ctypes
 import os
 import select
 import signal
@@ -16,6 +17,8 @@ from pathlib import Path
 
 _PROC = Path("/proc")
 _GIVE_UP_S = 5.0
+_PR_SET_CHILD_SUBREAPER = 36
+"""Of prctl(2); the number is part of Linux's interface to programs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +68,27 @@ def send_signal(identity: ProcessIdentity, signum: int) -> bool:
             signal.pidfd_send_signal(pidfd, signum)
             return True
     return False
+
+
+def adopt_orphans() -> None:
+    """From now on, descendants whose parent ends become children of this process.
+
+    Else they become the machine's first process's, and nobody can tell whose they were. A
+    child of its own must still be waited for by whoever started it.
+    """
+    prctl()(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def prctl() -> Callable[[int, int], None]:
+    """prctl(2), found now, so that it can be called between a fork and an exec."""
+    function = ctypes.CDLL(None, use_errno=True).prctl
+
+    def call(option: int, value: int) -> None:
+        # Variadic in C: each argument must be passed at its full width.
+        if function(option, *map(ctypes.c_ulong, (value, 0, 0, 0))) != 0:
+            raise OSError(ctypes.get_errno(), "prctl failed")
+
+    return call
 
 
 def wait_ended(identities: Iterable[ProcessIdentity], timeout_s: float) -> bool:

@@ -46,15 +46,24 @@ def read_objects(lines: Iterable[str], names: list[str], aside: SetAside) -> Ite
             continue
         if not values.keys() <= known:
             names.extend(name for name in values if name not in known)
-            known.update(names)
+            known.update(values)
         if names:
-            yield number, [plain_text(values.get(name)) for name in names]
+            cells = [values.get(name) for name in names]
+            yield number, [cell if isinstance(cell, str) else plain_text(cell) for cell in cells]
 
 
 def _parse_object(line: str) -> dict[str, object] | None:
     try:
         values = json.loads(line)
-        "".join(values).encode()  # a key may hold half a character, which no column name can
-    except (ValueError, RecursionError, TypeError):
+    except (ValueError, RecursionError):
         return None
-    return values if isinstance(values, dict) else None
+    return values if isinstance(values, dict) and _are_names(values) else None
+
+
+def _are_names(keys: Iterable[str]) -> bool:
+    """Not where JSON spells half a character, which no column name can hold."""
+    try:
+        "".join(keys).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

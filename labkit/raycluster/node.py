@@ -26,6 +26,7 @@ from labkit.errors import LabkitError
 from labkit.paths import private_folder, read_json, write_json
 from labkit.processes import (
     ProcessIdentity,
+    adopt_orphans,
     all_processes,
     descendants,
     end_processes,
@@ -69,6 +70,7 @@ def run_node(spec: NodeSpec) -> int:
     Raises LabkitError where Ray does not start.
     """
     os.umask(0o077)
+    adopt_orphans()  # when Ray's parent is killed, its processes are still ours to end
     sweep(spec.scratch)
     private_folder(spec.rendezvous)
     with _private_temp(spec.scratch) as temp:
@@ -195,14 +197,16 @@ def _ray(
 
 def _end_ray(ray: subprocess.Popen[bytes]) -> None:
     """SIGTERM to the parent alone, which ends the others in order; then whoever is left."""
-    family = set(identities(descendants(all_processes(), ray.pid, skip=lambda _: False)))
     ray.terminate()
     try:
         ray.wait(RAY_END_S)
     except subprocess.TimeoutExpired:
         ray.kill()
         ray.wait()
-    end_processes(lambda: [process for process in family if is_alive(process)], grace_s=1)
+    me = os.getpid()
+    end_processes(
+        lambda: identities(descendants(all_processes(), me, skip=lambda _: False)), grace_s=1
+    )
 
 
 def _wait_for_address(ray: subprocess.Popen[bytes], temp: Path) -> str:

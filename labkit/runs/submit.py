@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from labkit.accelerators import ACCELERATORS
+from labkit.clusters import open_cluster
 from labkit.errors import DataError, LabkitError, UsageError
 from labkit.models.catalogue import find_model
 from labkit.paths import private_folder, write_json
@@ -14,7 +15,6 @@ from labkit.recipes import RECIPES
 from labkit.recipes.base import Estimate, Machine, Prepared, Task
 from labkit.runs.folder import Attempt, Run, create_run
 from labkit.runs.spec import RunSpec
-from labkit.schedulers import open_cluster
 from labkit.schedulers.base import JobKind, JobResources, JobSpec, Pool, Scheduler
 from labkit.settings import Site, claim_folders
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from labkit.clusters import open_cluster
 from labkit.runs.folder import Run, RunState, Status
-from labkit.schedulers import open_cluster
 from labkit.schedulers.base import JobEnd, JobInfo, JobState, Outcome
 from labkit.settings import Site
 

@@ -4,7 +4,6 @@ Run by `_local_start` as `python -m labkit.schedulers._local_supervisor DATABASE
 detached. It waits in one place, for a signal or the time of the next look, and has no threads.
 """
 
-import ctypes
 import os
 import signal
 import sqlite3
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from labkit.processes import (
     ProcessStat,
+    adopt_orphans,
     all_processes,
     descendants,
     end_processes,
@@ -25,6 +25,7 @@ from labkit.processes import (
     identify,
     identities,
     memory_held,
+    prctl,
 )
 from labkit.schedulers._local_jobs import End, Job
 from labkit.schedulers._local_start import JOB_ID, LOOK, advance
@@ -38,9 +39,8 @@ _FIRST_LOOK_S = 0.1
 _LEFTOVER_GRACE_S = 5.0
 _BUSY_S = 120.0
 
-# prctl(2); the numbers are part of Linux's interface to programs.
 _PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
+"""Of prctl(2); the number is part of Linux's interface to programs."""
 
 
 def main(database: str, job_id: str, claim: str) -> None:
@@ -206,10 +206,7 @@ def environment_of(job: Job, table: JobTable) -> dict[str, str]:
 
 def start(job: Job, environment: Mapping[str, str]) -> int:
     """Start the job's main process. Its process id. Raises OSError."""
-    prctl = _prctl()
-    # Processes that outlive their parent become children of this one, not of the machine's
-    # first, so that a daemon that the job leaves behind is found and ended with it.
-    prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    adopt_orphans()  # so that a daemon that the job leaves behind is found and ended with it
     log = os.open(job.spec.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         process = subprocess.Popen(
@@ -220,7 +217,7 @@ def start(job: Job, environment: Mapping[str, str]) -> int:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            preexec_fn=_before_exec(prctl, os.getpid()),
+            preexec_fn=_before_exec(os.getpid()),
         )
     finally:
         os.close(log)
@@ -238,33 +235,24 @@ def reap(main_pid: int) -> int | None:
             return None
 
 
-def _before_exec(prctl: Callable[[int, int], None], supervisor_pid: int) -> Callable[[], None]:
+def _before_exec(supervisor_pid: int) -> Callable[[], None]:
     """What the child does between fork and exec.
 
     Python warns of such functions: a lock that another thread held at the fork stays locked in
     the child. Here there is no other thread, and ctypes found `prctl` before the fork.
     """
 
+    ask_kernel = prctl()
+
     def before_exec() -> None:
         # If the supervisor is killed, the job is asked to end. This counts from now on, so the
         # supervisor must not have died before. It ends with the *thread* that forked: the only.
-        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        ask_kernel(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != supervisor_pid:
             os._exit(1)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())  # else the job could not be asked to end
 
     return before_exec
-
-
-def _prctl() -> Callable[[int, int], None]:
-    function = ctypes.CDLL(None, use_errno=True).prctl
-
-    def prctl(option: int, value: int) -> None:
-        # Variadic in C: each argument must be passed at its full width.
-        if function(option, *map(ctypes.c_ulong, (value, 0, 0, 0))) != 0:
-            raise OSError(ctypes.get_errno(), "prctl failed")
-
-    return prctl
 
 
 if __name__ == "__main__":

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from pydantic import BaseModel
+if TYPE_CHECKING:
+    from pydantic import BaseModel  # not beside every job: it is slow to import
 
 
 class JobState(StrEnum):
@@ -96,6 +97,7 @@ class JobEnd:
     job_id: str
     outcome: Outcome
     exit_code: int | None
+    """128 and the number of the signal where one ended it; None where nobody saw it."""
     ended: datetime
     reason: str = ""
 
@@ -133,20 +135,23 @@ class Scheduler(Protocol):
         ...
 
     async def extend(self, job_id: str, walltime_s: int) -> None:
-        """Set the job's walltime, in seconds from its start."""
+        """Set the walltime, in seconds from the start. Raises UsageError where it cannot be."""
         ...
 
     async def capacity(self) -> Sequence[Pool]: ...
 
     async def expected_start(self, job: JobSpec) -> datetime | None:
-        """When the job would start if submitted now; None where that cannot be known."""
+        """When the job would start if submitted now; None where that cannot be known.
+
+        Raises UsageError where it can never start.
+        """
         ...
 
 
 class SchedulerPlugin(Protocol):
     """What a scheduler's module names as `SCHEDULER`."""
 
-    Settings: type[BaseModel]
+    Settings: "type[BaseModel]"
     """Its part of `labkit.toml`, under `[clusters.NAME]`."""
 
     def open(self, settings: Any, state_folder: Path) -> Scheduler:

@@ -1,0 +1,140 @@
+"""What tests with a real Ray need: a site of their own, and proof that nothing stays behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labkit.demo import demo_weights
+from labkit.models.catalogue import add_model, inspect_folder
+from labkit.processes import all_processes, environment_value, identify, send_signal
+
+DEADLINE_S = 120
+HOTLINE = Path(__file__).parents[2] / "labkit" / "demo" / "hotline.csv"
+
+
+def wait_for(condition: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:
+    """What `condition` returns once it is true. Fails after the deadline."""
+    deadline = time.monotonic() + deadline_s
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    pytest.fail(f"waited {deadline_s} s for {what}")
+
+
+class Lab:
+    """A site in a folder of its own, used through the command line as a person would."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.scratch = folder / "scratch"
+        self.scratch.mkdir(mode=0o700)
+        settings = (
+            f'runs = "runs"\nstate = "state"\ncatalogue = "models"\nscratch = "{self.scratch}"'
+        )
+        (folder / "labkit.toml").write_text(settings)
+        add_model(folder / "models", inspect_folder(demo_weights(), name="minilm"))
+        self.environment = {
+            **{key: os.environ[key] for key in ("PATH", "LANG") if key in os.environ},
+            "HOME": str(folder),
+            "LABKIT_SITE": str(folder / "labkit.toml"),
+        }
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "labkit", *arguments]
+
+    def labkit(self, *arguments: str, code: int = 0, prefix: tuple[str, ...] = ()) -> str:
+        """Run one command to its end and return what it printed."""
+        done = subprocess.run(
+            [*prefix, *self.command(*arguments)],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            cwd=self.folder,
+        )
+        assert done.returncode == code, f"{arguments}: {done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stdout + done.stderr
+        return done.stdout
+
+    def start(self, *flags: str, data: Path = HOTLINE) -> str:
+        """Start a run of text classification and return its id."""
+        common = ("--recipe=text-classification", "--base=minilm", "--label=category")
+        said = self.labkit("run", "start", *common, f"--data={data}", "--json", *flags)
+        return json.loads(said)["run"]
+
+    def show(self, run: str) -> dict[str, Any]:
+        return json.loads(self.labkit("run", "show", run, "--json"))
+
+    def status(self, run: str, attempt: int = 1) -> dict[str, Any]:
+        """The attempt's own word, without asking the scheduler."""
+        file = self.folder / "runs" / run / "attempts" / str(attempt) / "status.json"
+        return json.loads(file.read_text()) if file.exists() else {}
+
+    def wait_for_step(self, run: str, step: int, attempt: int = 1) -> None:
+        wait_for(lambda: self.status(run, attempt).get("step", 0) >= step, f"step {step}")
+
+    def wait_for_end(self, run: str) -> dict[str, Any]:
+        self.wait_for_state(run, "done", "stopped", "failed")
+        return self.show(run)
+
+    def wait_for_state(self, run: str, *states: str) -> None:
+        def ended() -> bool:
+            return json.loads(self.labkit_any("run", "show", run, "--json"))["state"] in states
+
+        wait_for(ended, f"{run} to be {' or '.join(states)}")
+
+    def labkit_any(self, *arguments: str) -> str:
+        """As `labkit`, whatever the exit code: a failed run's is 1."""
+        return subprocess.run(
+            self.command(*arguments), env=self.environment, capture_output=True, text=True,
+            timeout=60, cwd=self.folder,
+        ).stdout  # fmt: skip
+
+    def processes(self, name: str = "") -> list[int]:
+        """The process ids of this lab's jobs whose command line has `name` in it."""
+        mine = []
+        for pid in all_processes():
+            if environment_value(pid, "LABKIT_SITE_OF_TEST") == str(self.folder):
+                command = Path(f"/proc/{pid}/cmdline")
+                if name in command.read_bytes().replace(b"\0", b" ").decode(errors="replace"):
+                    mine.append(pid)
+        return mine
+
+    def kill(self, name: str) -> None:
+        """kill -9 of the one process whose command line has `name` in it."""
+        (pid,) = self.processes(name)
+        identity = identify(pid)
+        assert identity is not None
+        send_signal(identity, signal.SIGKILL)
+
+    def leftovers(self) -> list[str]:
+        return [*map(str, self.processes()), *(path.name for path in self.scratch.iterdir())]
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    """A lab under a short path, as Ray's sockets need; whatever of it still lives is ended."""
+    import shutil
+    import tempfile
+
+    folder = Path(tempfile.mkdtemp(prefix="lt", dir="/tmp"))
+    lab = Lab(folder)
+    marker = f'[environment.set]\nLABKIT_SITE_OF_TEST = "{folder}"\n'
+    with (folder / "labkit.toml").open("a") as file:
+        file.write("\n" + marker)
+    try:
+        yield lab
+    finally:
+        for pid in lab.processes():
+            if identity := identify(pid):
+                send_signal(identity, signal.SIGKILL)
+        shutil.rmtree(folder, ignore_errors=True)
