@@ -27,7 +27,7 @@ check: $(VENV)/.test ## formatting, types, directions of imports, imports of eac
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
-	PYTHON=$(PYTHON) tests/extras.sh
+	TORCH="$(TORCH)" $(BIN)/python tests/extras.py
 
 bench: $(VENV)/.test ## speed and memory beside the peers, as ratios; about half an hour
 	$(BIN)/python -m tests.bench

@@ -8,8 +8,9 @@ from labkit.version import __version__ as __version__
 
 
 def __getattr__(name: str) -> object:
-    if name.startswith("_"):
-        raise AttributeError(name)
-    from labkit import api
+    # Classes only: Python asks here first for a module in `from labkit import settings`.
+    if not name[:1].isupper():
+        raise AttributeError(f"module 'labkit' has no attribute {name!r}")
+    from labkit.api import task_class
 
-    return api.task_class(name)
+    return task_class(name)

@@ -28,6 +28,10 @@ class DataError(LabkitError):
     """A table that cannot be used as it is."""
 
 
+class DamagedFile(LabkitError, ValueError):
+    """A file of labkit's own that cannot be read or does not hold what it should."""
+
+
 def did_you_mean(found: str, known: Iterable[str]) -> str:
     """' Did you mean …?' with the nearest known name, or an empty string."""
     nearest = difflib.get_close_matches(found, list(known), n=1, cutoff=0.6)
@@ -35,5 +39,5 @@ def did_you_mean(found: str, known: Iterable[str]) -> str:
 
 
 def known_names(known: Iterable[str]) -> str:
-    """The known names as a list for a sentence: ''a', 'b''."""
+    """The known names as a list for a sentence: "'a', 'b'"."""
     return ", ".join(repr(name) for name in known) or "none"

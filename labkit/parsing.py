@@ -11,7 +11,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel, BeforeValidator, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
@@ -38,7 +38,15 @@ Seconds = Annotated[
 ]
 """Seconds; written as '45m', '8h', '1:30:00' or as a number of seconds."""
 
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    Path: "a file or folder",
+    list: "a list",
+    dict: "a table",
+}
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -88,18 +96,23 @@ def bounds(metadata: Sequence[Any]) -> list[str]:
     low += [f"above {m.gt}" for m in metadata if isinstance(m, Gt)]
     high = [f"to {m.le}" for m in metadata if isinstance(m, Le)]
     high += [f"below {m.lt}" for m in metadata if isinstance(m, Lt)]
-    return [*low, *high]
+    length = [f"with at least {m.min_length} in it" for m in metadata if isinstance(m, MinLen)]
+    return [*low, *high, *length]
 
 
 def field_at(model: type[BaseModel], path: Sequence[int | str]) -> FieldInfo | None:
-    """The field that a key path leads to; None where the path names no field."""
-    for position, key in enumerate(path):
-        field = model.model_fields.get(str(key))
-        inner = _model_in(field.annotation) if field else None
-        if position == len(path) - 1 or inner is None:
-            return field
-        model = inner
-    return None
+    """What a key path leads to: a field, or an item of a list or table; None for neither."""
+    here: FieldInfo | None = FieldInfo.from_annotation(model)
+    for key in path:
+        here = _below(here.annotation, str(key)) if here else None
+    return here
+
+
+def _below(annotation: Any, key: str) -> FieldInfo | None:
+    if get_origin(annotation) in (list, dict):
+        return FieldInfo.from_annotation(get_args(annotation)[-1])
+    model = _model_in(annotation)
+    return model.model_fields.get(key) if model else None
 
 
 def _sentence(model: type[BaseModel], detail: ErrorDetails, shown: Callable[[str], str]) -> str:
@@ -124,10 +137,9 @@ def _shown(found: object) -> str:
 
 
 def _keys_beside(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
-    for key in path[:-1]:
-        field = model.model_fields.get(str(key))
-        model = (_model_in(field.annotation) if field else None) or model
-    return [name for name, field in model.model_fields.items() if not field.exclude]
+    field = field_at(model, path[:-1])
+    beside = (_model_in(field.annotation) if field else None) or model
+    return [name for name, field in beside.model_fields.items() if not field.exclude]
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
@@ -149,11 +161,10 @@ def _choices(annotation: Any) -> tuple[Any, ...]:
 
 def _word(annotation: Any) -> str:
     kinds = [kind for kind in get_args(annotation) or (annotation,) if kind is not type(None)]
-    if get_origin(annotation) is Annotated:
-        kinds = kinds[:1]
-    if Path in kinds:
-        return "a file or folder"
-    return _WORDS.get(kinds[0] if kinds else annotation, "text")
+    first = kinds[0] if kinds else annotation
+    if _model_in(annotation):
+        return "a table of keys"
+    return _WORDS.get(get_origin(annotation), "") or _WORDS.get(first, "text")
 
 
 def _metadata_in(annotation: Any) -> Iterator[Any]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from labkit.errors import LabkitError
+from labkit.errors import DamagedFile, LabkitError, UsageError
 
 SETTINGS_NAME = "labkit.toml"
 
@@ -19,22 +19,58 @@ def settings_file() -> Path | None:
     `$LABKIT_SITE`, then the person's own, then the one that belongs to this Python
     environment (as Jupyter looks in `sys.prefix/etc/jupyter`), then the machine's.
     The current folder is not looked at: entering somebody's folder must not change the site.
+    Raises UsageError where `$LABKIT_SITE` names what is not there.
     """
     if named := os.environ.get("LABKIT_SITE"):
-        path = Path(named).expanduser()
-        return path / SETTINGS_NAME if path.is_dir() else path
+        return _named_settings(named)
     places = [
-        Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "labkit",
+        from_home(os.environ.get("XDG_CONFIG_HOME") or "~/.config") / "labkit",
         Path(sys.prefix) / "etc" / "labkit",
         Path("/etc/labkit"),
     ]
     return next((p / SETTINGS_NAME for p in places if (p / SETTINGS_NAME).is_file()), None)
 
 
-def private_folder(path: Path) -> Path:
-    """Make the folder, with those above it, for its owner alone (0700)."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+def _named_settings(named: str) -> Path:
+    path = from_home(named)
+    path = path / SETTINGS_NAME if path.is_dir() else path
+    if not path.is_file():
+        raise UsageError(
+            f"The environment variable LABKIT_SITE names {path}, which is no file. "
+            f"Set it to a site's {SETTINGS_NAME}, or unset it."
+        )
     return path
+
+
+def from_home(path: str | Path) -> Path:
+    """The path with '~' written out; '~nobody' of an unknown person stays as it is."""
+    return Path(os.path.expanduser(path))
+
+
+def private_folder(path: Path) -> Path:
+    """Make the folder, with those above it, for its owner alone (0700).
+
+    Raises LabkitError where that cannot be done.
+    """
+    try:
+        # Not parents=True: the folders above would have the mode that the umask leaves.
+        for folder in reversed([path, *path.parents]):
+            if not folder.exists():
+                folder.mkdir(mode=0o700, exist_ok=True)
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise LabkitError(f"The folder {path} cannot be made: {error.strerror}.") from error
+    return path
+
+
+def list_folder(folder: Path) -> list[Path]:
+    """What lies in the folder; nothing where there is none. Raises LabkitError."""
+    try:
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise LabkitError(f"The folder {folder} cannot be read: {error.strerror}.") from error
 
 
 def write_private(path: Path, text: str) -> None:
@@ -43,8 +79,11 @@ def write_private(path: Path, text: str) -> None:
 
 
 def write_private_bytes(path: Path, content: bytes) -> None:
-    """As `write_private`, for bytes. Raises LabkitError when the disk is full."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """As `write_private`, for bytes. Raises LabkitError where the disk is full or closed to us."""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+    except OSError as error:
+        raise LabkitError(f"{path} could not be written: {error.strerror}.") from error
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -59,8 +98,15 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The file's object; None where there is no such file."""
+    """The file's object; None where there is no such file. Raises DamagedFile."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise DamagedFile(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise DamagedFile(f"{path} is damaged: it is not valid JSON.") from error
+    if not isinstance(found, dict):
+        raise DamagedFile(f"{path} is damaged: it holds no JSON object.")
+    return found

@@ -8,21 +8,24 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from labkit.errors import UsageError
 from labkit.parsing import parse, read_toml
-from labkit.paths import private_folder, read_json, settings_file, write_json
+from labkit.paths import from_home, private_folder, read_json, settings_file, write_json
 
 BUILT_IN = "the built-in settings"
 
 _ALLOWED = ["HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"]
 
-Folder = Annotated[Path, BeforeValidator(lambda text: Path(text).expanduser())]
+Folder = Annotated[Path, AfterValidator(from_home)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    # Defaults are validated too, so that '~' is written out when a site is read, not on import.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True
+    )
 
 
 class Environment(_Part):
@@ -48,11 +51,11 @@ class Site(_Part):
 
     name: str = "labkit"
     """What the site is called on its pages."""
-    runs: Folder = Path("~/labkit/runs").expanduser()
+    runs: Folder = Path("~/labkit/runs")
     """Where run folders go; on a shared file system where there are several nodes."""
-    state: Folder = Path("~/.local/state/labkit").expanduser()
+    state: Folder = Path("~/.local/state/labkit")
     """Where schedulers keep what they know; on a local disk."""
-    catalogue: Folder = Path("~/labkit/models").expanduser()
+    catalogue: Folder = Path("~/labkit/models")
     """The folder of the catalogue of base models."""
     scratch: Folder = Path("/tmp")
     """A node's own disk for Ray's sockets and spilled objects; a short path."""

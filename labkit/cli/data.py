@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from labkit.cli import show
-from labkit.cli.output import AsJson, print_fields, print_json
+from labkit.cli.output import AsJson, print_fields, print_json, say
 from labkit.data.check import check_columns, check_text_labels
 from labkit.data.load import load_table
 
@@ -49,5 +49,5 @@ def check(
             }
         )
         show.findings(findings)
-        print("Fine to use." if usable else "Cannot be used as it is.")
+        say("Fine to use." if usable else "Cannot be used as it is.")
     return 0 if usable else 1

@@ -8,12 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
-from rich.text import Text
-
 from labkit.accelerators import ACCELERATORS
-from labkit.cli.output import AsJson, console, print_json
+from labkit.cli.output import AsJson, print_json, say
 from labkit.clusters import open_cluster
 from labkit.models.catalogue import list_models
 from labkit.runs.submit import RAY_MEMORY_BYTES
@@ -56,9 +55,9 @@ def doctor(*, json: AsJson = False) -> int:
             mark, style = ("✓", "green") if not line.fix else ("✗", "red")
             if line.fix and not line.needed:
                 mark, style = ("!", "yellow")
-            console().print(Text(f"{mark} ", style), Text(f"{line.what}: {line.found}"), sep="")
+            say(f"{line.what}: {line.found}", mark=mark, style=style)
             if line.fix:
-                console().print(Text(f"    {line.fix}"))
+                say(indent(line.fix, "    "))
     return 0 if well else 1
 
 
@@ -136,9 +135,11 @@ def _site(site: Site) -> Iterator[Line]:
     models = list_models(site.catalogue)
     yield Line(
         what="base models",
-        found=", ".join(models) or f"none in {site.catalogue}",
-        fix="" if models else "Add a folder of weights with: labkit models add PATH",
+        found=", ".join(models.entries) or f"none in {site.catalogue}",
+        fix="" if models.entries else "Add a folder of weights with: labkit models add PATH",
     )
+    for sentence in models.broken.values():
+        yield Line(what="base models", found="a broken entry", fix=sentence, needed=False)
 
 
 def _existing(path: Path) -> Path:

@@ -7,6 +7,7 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from labkit.cli.safe_text import printable
 from labkit.runs.folder import Run, Status
 from labkit.runs.view import RunView, view_runs
 from labkit.settings import Site
@@ -18,13 +19,13 @@ LOOK_EVERY_S = 0.3
 def follow(site: Site, run: Run) -> RunView:
     """Show where the run is until it ends. Ctrl-C leaves the run alone."""
     progress = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TextColumn("{task.fields[figures]}"),
+        TextColumn("{task.fields[figures]}", markup=False),
         console=Console(stderr=True, highlight=False),
     )
     with progress:
-        bar = progress.add_task(run.name, total=None, figures="")
+        bar = progress.add_task(printable(run.name), total=None, figures="")
         while True:
             (view,) = asyncio.run(view_runs(site, [run]))
             _draw(progress, bar, view.status)
@@ -49,7 +50,7 @@ def _draw(progress: Progress, bar: TaskID, status: Status) -> None:
     ]
     progress.update(
         bar,
-        description=status.phase or str(status.state),
+        description=printable(status.phase or status.state),
         total=status.num_steps or None,
         completed=status.step,
         figures=" · ".join(part for part in figures if part),
@@ -65,7 +66,7 @@ def follow_log(site: Site, run: Run, *, on: bool) -> None:
         if log.exists():
             with log.open(errors="replace") as file:
                 file.seek(shown)
-                sys.stdout.write(file.read())
+                sys.stdout.write(printable(file.read()))
                 sys.stdout.flush()
                 shown = file.tell()
         if view is None or view.status.state.ended:

@@ -3,13 +3,20 @@
 Groups are imported when they are used, so that `labkit --help` stays quick.
 """
 
+import errno
+import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 from cyclopts import App, CycloptsError
 
+from labkit.cli.safe_text import printable
 from labkit.errors import LabkitError
 from labkit.version import __version__
+
+_OF_TRAIN = ("torch", "transformers", "peft", "ray", "sklearn", "tokenizers")
+"""What the extra `train` brings."""
 
 app = App(
     name="labkit",
@@ -29,27 +36,44 @@ app.register_install_completion_command()
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 fine, 1 the work failed or the data cannot be used, 2 wrong usage."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8
     try:
-        return app(arguments, exit_on_error=False) or 0
+        code = app(arguments, exit_on_error=False) or 0
+        sys.stdout.flush()
+        return code
     except CycloptsError:
         return 2  # Cyclopts has said what is wrong.
     except LabkitError as error:
-        print(f"labkit: {error}", file=sys.stderr)
-        return error.exit_code
+        return _say(str(error), error.exit_code)
     except KeyboardInterrupt:
-        print("\nlabkit: interrupted.", file=sys.stderr)
-        return 130
+        return _say("interrupted.", 130)
     except BrokenPipeError:
         # Whoever read our output has gone, as `head` does; nothing is left to say to them.
-        sys.stdout = None
+        # Python would still flush what is left at its end, and say that this failed:
+        # https://docs.python.org/3/library/signal.html#note-on-sigpipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        from labkit.cli.failure import keep_details
+        if isinstance(error, ModuleNotFoundError) and error.name in _OF_TRAIN:
+            return _say(f"this needs {error.name}. Get it with: pip install 'labkit[train]'", 1)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = f" ({error.filename})" if error.filename else ""
+            return _say(f"the disk is full{where}. Free some room and try again.", 1)
+        return _fault(error)
 
-        details = keep_details()
-        print(
-            f"labkit: failed ({type(error).__name__}: {error}). "
-            f"This is a fault of labkit; the details are in {details}.",
-            file=sys.stderr,
-        )
-        return 1
+
+def _say(sentence: str, code: int) -> int:
+    print(f"labkit: {printable(sentence)}", file=sys.stderr)
+    return code
+
+
+def _fault(error: Exception) -> int:
+    from labkit.cli.failure import keep_details
+
+    details = keep_details()
+    what = f"{type(error).__name__}: {error}".splitlines()[0]
+    return _say(
+        f"failed ({what}). This is a fault of labkit; the details are in {details}.",
+        1,
+    )

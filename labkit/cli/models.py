@@ -5,8 +5,9 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from labkit.cli.output import AsJson, console, print_json, table
-from labkit.models.catalogue import add_model, inspect_folder, list_models
+from labkit.cli.output import AsJson, print_json, print_table, say
+from labkit.errors import UsageError
+from labkit.models.catalogue import BaseEntry, add_model, inspect_folder, list_models
 from labkit.settings import load_site
 from labkit.units import format_memory
 
@@ -16,29 +17,29 @@ app = App(name="models", help="The base models of this site.")
 @app.default
 def list_(*, json: AsJson = False) -> None:
     """The base models of this site, with licence and languages."""
-    entries = list_models(load_site().catalogue)
+    found = list_models(load_site().catalogue)
+    for sentence in found.broken.values():
+        say(sentence, to_stderr=True)
+    entries = found.entries
     if json:
         print_json([entry.model_dump(mode="json") for entry in entries.values()])
     elif not entries:
-        print("No base models yet. Add a folder of weights with: labkit models add PATH")
+        say("No base models yet. Add a folder of weights with: labkit models add PATH")
     else:
-        console().print(
-            table(
-                ["name", "family", "parameters", "size", "licence", "languages", "recipes"],
-                [
-                    (
-                        entry.name,
-                        entry.family,
-                        f"{entry.num_parameters / 1e6:.1f} M",
-                        format_memory(entry.weights_bytes),
-                        entry.licence,
-                        ", ".join(entry.languages),
-                        ", ".join(entry.tasks),
-                    )
-                    for entry in entries.values()
-                ],
-            )
-        )
+        headings = ["name", "family", "parameters", "size", "licence", "languages", "recipes"]
+        print_table(headings, [_row(entry) for entry in entries.values()], rest="recipes")
+
+
+def _row(entry: BaseEntry) -> tuple[str, ...]:
+    return (
+        entry.name,
+        entry.family,
+        f"{entry.num_parameters / 1e6:.1f} M",
+        format_memory(entry.weights_bytes) if entry.weights_bytes else "missing",
+        entry.licence,
+        ", ".join(entry.languages),
+        ", ".join(entry.tasks),
+    )
 
 
 @app.command
@@ -55,10 +56,17 @@ def add(
 ) -> None:
     """Put a folder of weights into the catalogue. Nothing is copied or run."""
     found = inspect_folder(path, name=name)
+    catalogue = load_site().catalogue
+    older = list_models(catalogue).entries.get(found.name)
+    if older and older.path != found.path and not name:
+        raise UsageError(
+            f"A base model is called {found.name!r} already; its weights are at {older.path}. "
+            f"Give this one another name with --name, or take its place with --name {found.name}"
+        )
     known = [language.strip() for language in languages.split(",") if language.strip()]
     entry = found.model_copy(update={"title": title, "licence": licence, "languages": known})
-    file = add_model(load_site().catalogue, entry)
+    file = add_model(catalogue, entry)
     if json:
         print_json(entry.model_dump(mode="json"))
     else:
-        print(f"Added {entry.name} ({entry.num_parameters / 1e6:.1f} M parameters) as {file}.")
+        say(f"Added {entry.name} ({entry.num_parameters / 1e6:.1f} M parameters) as {file}.")

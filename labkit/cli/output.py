@@ -1,6 +1,10 @@
-"""How commands print: tables for people, JSON for programs. Progress goes to stderr."""
+"""How commands print: tables for people, JSON for programs. Progress goes to stderr.
+
+Whatever is printed goes through here, where people's text loses its power over terminals.
+"""
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -8,40 +12,59 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from labkit.cli.safe_text import on_one_line, printable, printable_json
 
 AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON.")]
 
+_UNLIMITED = 10_000
+
 
 def print_json(value: Any) -> None:
-    json.dump(value, sys.stdout, ensure_ascii=False, indent=1, default=str)
-    print()
+    print(printable_json(json.dumps(value, ensure_ascii=False, indent=1, default=str)))
 
 
-def console() -> Console:
-    return Console(highlight=False, soft_wrap=True)
+def say(text: str, *, style: str = "", mark: str = "", to_stderr: bool = False) -> None:
+    """Print text, which may have several lines. The style is the mark's where there is one."""
+    made = Text(f"{mark} ", style) if mark else Text()
+    console(to_stderr=to_stderr).print(made.append(printable(text), "" if mark else style))
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
-    """A plain table. Text of a person's is never read as markup."""
-    made = Table(box=None, pad_edge=False, header_style="bold")
+def console(*, to_stderr: bool = False) -> Console:
+    """As wide as the terminal; where none reads, so wide that nothing is cut."""
+    stream = sys.stderr if to_stderr else sys.stdout
+    sized = stream.isatty() or "COLUMNS" in os.environ
+    width = None if sized else _UNLIMITED
+    return Console(stderr=to_stderr, highlight=False, soft_wrap=True, width=width)
+
+
+def print_table(
+    headings: Sequence[str], rows: Sequence[Sequence[Any]], *, rest: str | None = None
+) -> None:
+    """A plain table, a line for each row.
+
+    The column `rest` takes the room that the others leave, and is cut where that is too little.
+    """
+    screen = console()
+    fills = rest is not None and screen.width < _UNLIMITED
+    made = Table(box=None, pad_edge=False, header_style="bold", expand=fills)
     for heading in headings:
-        made.add_column(heading, overflow="fold")
+        takes_rest = fills and heading == rest
+        made.add_column(
+            heading,
+            overflow="ellipsis" if takes_rest else "fold",
+            no_wrap=True,
+            ratio=1 if takes_rest else None,
+        )
     for row in rows:
-        made.add_row(*(_cell(value) for value in row))
-    return made
+        made.add_row(*(Text("" if value is None else on_one_line(value)) for value in row))
+    screen.print(made)
 
 
 def print_fields(fields: Mapping[str, Any]) -> None:
-    """Names and values, a line each."""
-    from rich.text import Text
-
-    made = Table(box=None, pad_edge=False, show_header=False)
+    """Names and values, a line each; a long value is left whole, so that it can be copied."""
+    width = max(map(len, fields))
     for name, value in fields.items():
-        made.add_row(Text(name, style="bold"), _cell(value))
-    console().print(made)
-
-
-def _cell(value: Any) -> Any:
-    from rich.text import Text
-
-    return Text("" if value is None else str(value))
+        line = Text(f"{name:<{width}}", "bold").append("  ").append(printable(value), "not bold")
+        console().print(line)

@@ -1,6 +1,6 @@
 """`labkit recipes`: the ways to tune a model."""
 
-from labkit.cli.output import AsJson, console, print_json, table
+from labkit.cli.output import AsJson, print_json, print_table
 from labkit.recipes import RECIPES
 
 
@@ -21,4 +21,4 @@ def recipes(*, json: AsJson = False) -> None:
         )
     else:
         rows = [(name, recipe.summary) for name, recipe in found.items()]
-        console().print(table(["recipe", "what for"], rows))
+        print_table(["recipe", "what for"], rows, rest="what for")

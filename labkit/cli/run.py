@@ -8,10 +8,12 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from labkit.cli import show
-from labkit.cli.output import AsJson, print_json
+from labkit.cli.output import AsJson, print_json, say
+from labkit.cli.safe_text import printable
 from labkit.cli.start import Flags, flag
 from labkit.errors import LabkitError, UsageError
-from labkit.runs.folder import Run, RunState, find_run, list_runs
+from labkit.runs.find import find_run, list_runs, rename_run
+from labkit.runs.folder import Run, RunState
 from labkit.runs.spec import read_spec_file, spec_from_flat
 from labkit.runs.submit import (
     delete_run,
@@ -44,9 +46,8 @@ def start(
     site = load_site()
     given: dict[str, Any] = flags.model_dump(exclude_none=True) if flags else {}  # type: ignore[union-attr]
     beneath = read_spec_file(file) if file else None
-    spec = spec_from_flat(
-        given, source=str(file or "the command line"), beneath=beneath, shown=flag
-    )
+    doors = [*([str(file)] if file else []), *(["the command line"] if given or not file else [])]
+    spec = spec_from_flat(given, source=" and ".join(doors), beneath=beneath, shown=flag)
     plan = asyncio.run(plan_run(site, spec))
     if not json:
         show.findings(plan.prepared.findings, to_stderr=not dry_run)
@@ -63,7 +64,7 @@ def _started(run: Run, json: bool) -> int:
     if json:
         print_json({"run": run.run_id, "name": run.name, "folder": str(run.folder)})
     else:
-        print(f"Started {run.run_id}. Follow it with: labkit run show {run.run_id} --wait")
+        say(f"Started {run.run_id}. Follow it with: labkit run show {run.run_id} --wait")
     return 0
 
 
@@ -88,7 +89,7 @@ def _show(site: Site, run: Run, json: bool) -> int:
         print_json(show.as_dict(view))
     else:
         show.run(view)
-    return 1 if view.status.state is RunState.FAILED else 0
+    return 1 if view.status.state in (RunState.FAILED, RunState.DAMAGED) else 0
 
 
 @app.command(name="list")
@@ -134,8 +135,10 @@ def stop(run: RunName) -> None:
     """Save a checkpoint and end. `labkit run resume` goes on from it."""
     site = load_site()
     found = find_run(site.runs, run)
-    asyncio.run(stop_run(site, found))
-    print(f"Asked {found.run_id} to save a checkpoint and end.")
+    if asyncio.run(stop_run(site, found)):
+        say(f"Asked {found.run_id} to save a checkpoint and end.")
+    else:
+        say(f"{found.run_id} does not run. See: labkit run show {found.run_id}")
 
 
 @app.command
@@ -150,7 +153,7 @@ def resume(
     found = find_run(site.runs, run)
     attempt = asyncio.run(resume_run(site, found))
     start = attempt.resume_from or "the beginning: it had no checkpoint yet"
-    print(f"Attempt {attempt.number} goes on from {start}.", file=sys.stderr)
+    say(f"Attempt {attempt.number} goes on from {start}.", to_stderr=True)
     return _follow(site, found, json) if wait else _started(found, json)
 
 
@@ -158,8 +161,8 @@ def resume(
 def rename(run: RunName, name: str) -> None:
     """Give a run another name."""
     found = find_run(load_site().runs, run)
-    found.rename(name)
-    print(f"{found.run_id} is now called {found.name!r}.")
+    rename_run(found, name)
+    say(f"{found.run_id} is now called {found.name!r}.")
 
 
 @app.command
@@ -174,13 +177,13 @@ def delete(
     if not yes and not _agreed(f"Delete {found.name} ({found.run_id}) with its model? [y/N] "):
         raise LabkitError("Nothing was deleted.")
     asyncio.run(delete_run(site, found))
-    print(f"Deleted {found.run_id}.")
+    say(f"Deleted {found.run_id}.")
 
 
 def _agreed(question: str) -> bool:
     if not sys.stdin.isatty():
         raise UsageError("Deleting asks for a yes. Add --yes where nobody can answer.")
-    return input(question).strip().lower() in ("y", "yes")
+    return input(printable(question)).strip().lower() in ("y", "yes")
 
 
 @app.command
@@ -191,6 +194,9 @@ def predict(
     *,
     data: Annotated[Path | None, Parameter(help="A table of texts to answer.")] = None,
     out: Annotated[Path | None, Parameter(help="The labelled table to write.")] = None,
+    overwrite: Annotated[
+        bool, Parameter(negative=(), help="Let --out replace a file that is there.")
+    ] = False,
     text: Annotated[
         str | None, Parameter(help="The column of the texts; as in training by default.")
     ] = None,
@@ -198,6 +204,7 @@ def predict(
 ) -> None:
     """Answer sentences or a whole table with a run's tuned model."""
     from labkit.cli import predict as predicting
+    from labkit.data.answers import check_output
 
     found = find_run(load_site().runs, run)
     if bool(texts) == bool(data):
@@ -208,6 +215,9 @@ def predict(
         predicting.sentences(found, texts, as_json=json)
     else:
         assert data is not None
+        if out is None:
+            raise UsageError("Name the file to write: --out labelled.csv")
+        check_output(out, data, overwrite=overwrite)
         predicting.table(found, data, out, text, as_json=json)
 
 

@@ -1,13 +1,15 @@
 """Runs, plans and results on a terminal."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.text import Text
-
-from labkit.cli.output import console, print_fields, print_json, table
+from labkit.cli.output import print_fields, print_json, print_table, say
+from labkit.cli.safe_text import on_one_line
+from labkit.cli.start import as_flags
 from labkit.data.findings import Finding
+from labkit.errors import LabkitError
+from labkit.runs.folder import RunState
 from labkit.runs.spec import spec_flags, spec_toml
 from labkit.runs.view import RunView
 from labkit.settings import Site
@@ -16,18 +18,19 @@ from labkit.units import format_duration, format_memory
 if TYPE_CHECKING:
     from labkit.runs.submit import Plan
 
+MAX_NAME_SHOWN = 16
+MAX_TEXT_SHOWN = 200
 _MARKS = {"problem": ("✗", "bold red"), "warning": ("!", "yellow"), "note": ("·", "dim")}
 
 
 def findings(found: Sequence[Finding], *, to_stderr: bool = False) -> None:
     """What the check found, the worst first."""
     order = list(_MARKS)
-    screen = Console(stderr=to_stderr, highlight=False, soft_wrap=True)
     for finding in sorted(found, key=lambda one: order.index(str(one.severity))):
         mark, style = _MARKS[str(finding.severity)]
-        fix = f" {finding.fix}" if finding.fix else ""
+        fix = f" {as_flags(finding.fix)}" if finding.fix else ""
         rows = f" (rows {', '.join(map(str, finding.rows))})" if finding.rows else ""
-        screen.print(Text(f"{mark} ", style), Text(f"{finding.message}{rows}{fix}"), sep="")
+        say(f"{finding.message}{rows}{fix}", mark=mark, style=style, to_stderr=to_stderr)
 
 
 def plan(plan: "Plan", site: Site, *, as_json: bool) -> None:
@@ -48,8 +51,7 @@ def plan(plan: "Plan", site: Site, *, as_json: bool) -> None:
         )
         return
     rows = plan.prepared.summary["rows"]
-    print()
-    print(spec_toml(plan.spec))
+    say(f"\n{spec_toml(plan.spec)}")
     print_fields(
         {
             "rows": f"{rows['train']} to learn from, {rows['validation']} to choose settings, "
@@ -60,45 +62,62 @@ def plan(plan: "Plan", site: Site, *, as_json: bool) -> None:
             "disk": format_memory(estimate.disk_bytes),
             "job": f"{resources.num_cpus} cores, {resources.num_gpus} GPUs on {plan.cluster!r}, "
             f"at most {format_duration(plan.spec.resources.time)}",
+            "starts": _start(plan.expected_start),
         }
     )
 
 
+def _start(expected: datetime | None) -> str:
+    if expected is None:
+        return "when there is room"
+    wait_s = (expected - datetime.now(UTC)).total_seconds()
+    return "at once" if wait_s < 5 else f"in {format_duration(wait_s)} at the latest"
+
+
 def runs(views: Sequence[RunView]) -> None:
     if not views:
-        print("No runs yet. Start one with: labkit run start --help")
+        say("No runs yet. Start one with: labkit run start --help")
         return
-    console().print(
-        table(
-            ["run", "name", "state", "accuracy", "macro-F1", "now"],
-            [
-                (
-                    view.run.run_id,
-                    view.name,
-                    view.status.state,
-                    _percent(view.accuracy),
-                    _percent(view.macro_f1),
-                    view.status.phase or view.status.message,
-                )
-                for view in views
-            ],
+    rows = [
+        (
+            view.run.run_id,
+            on_one_line(view.name, MAX_NAME_SHOWN),
+            view.status.state,
+            _percent(view.accuracy),
+            _percent(view.macro_f1),
+            view.status.phase or view.status.message,
         )
-    )
+        for view in views
+    ]
+    print_table(["run", "name", "state", "accuracy", "macro-F1", "now"], rows, rest="now")
 
 
 def as_dict(view: RunView) -> dict[str, Any]:
     """Everything about one run, for programs."""
+    damaged = view.status.state is RunState.DAMAGED
     return {
         **view.to_dict(),
-        "spec": view.run.spec().model_dump(mode="json"),
-        "evaluation": view.run.evaluation(),
+        "spec": _spec(view),
+        "evaluation": view.run.evaluation() if view.attempt and not damaged else None,
     }
+
+
+def _spec(view: RunView) -> dict[str, Any] | None:
+    """None where it cannot be read, as that of a newer labkit."""
+    try:
+        return view.run.spec().model_dump(mode="json")
+    except LabkitError:
+        return None
 
 
 def run(view: RunView) -> None:
     """One run: its result if it has one, else where it is."""
     status = view.status
-    if evaluation := view.run.evaluation():
+    if status.state is RunState.DAMAGED:
+        print_fields({"run": view.name, "state": status.state, "message": status.message,
+                      "folder": view.run.folder})  # fmt: skip
+        return
+    if view.attempt and (evaluation := view.run.evaluation()):
         _result(view, evaluation)
         return
     print_fields(
@@ -111,35 +130,42 @@ def run(view: RunView) -> None:
                if status.instant_accuracy is not None else {}),
             **({"left": format_duration(status.seconds_left)} if status.seconds_left else {}),
             **({"message": status.message} if status.message else {}),
-            "log": view.run.last.log,
+            **({"log": view.run.last.log} if view.attempt else {}),
         }
     )  # fmt: skip
 
 
 def _result(view: RunView, evaluation: Mapping[str, Any]) -> None:
-    screen = console()
-    screen.print(Text(f"{view.name} ({view.run.run_id})", "bold"))
-    screen.print(Text(evaluation["verdict"], "bold green"))
-    screen.print(Text(f"On {evaluation['num_rows']} held-out rows, with 95 % bootstrap intervals:"))
+    say(f"{view.name} ({view.run.run_id})", style="bold")
+    say(evaluation["verdict"], style=f"bold {_verdict_colour(evaluation['gains'])}")
+    say(f"On {evaluation['num_rows']} held-out rows, with 95 % bootstrap intervals:")
     models = {"tuned": evaluation["tuned"], **evaluation["baselines"]}
     rows = [
         (name, _interval(scores["accuracy"]), _interval(scores["macro_f1"]))
         for name, scores in models.items()
     ]
-    screen.print(table(["model", "accuracy", "macro-F1"], rows))
+    print_table(["model", "accuracy", "macro-F1"], rows)
     if evaluation["confusions"]:
-        screen.print(Text("\nMost frequent confusions", "bold"))
+        say("\nMost frequent confusions", style="bold")
         rows = [(c["label"], c["taken_for"], c["count"]) for c in evaluation["confusions"][:5]]
-        screen.print(table(["label", "taken for", "rows"], rows))
+        print_table(["label", "taken for", "rows"], rows)
     if evaluation["mistakes"]:
-        screen.print(Text("\nSurest mistakes", "bold"))
+        say("\nSurest mistakes", style="bold")
         rows = [
-            (m["row"], m["text"][:60], m["label"], m["answered"], _percent(m["confidence"]))
+            (m["row"], m["label"], m["answered"], _percent(m["confidence"]),
+             on_one_line(m["text"], MAX_TEXT_SHOWN))
             for m in evaluation["mistakes"][:10]
-        ]
-        screen.print(table(["row", "text", "label", "answered", "confidence"], rows))
-    print(f'\nTry it: labkit run predict {view.run.run_id} "a sentence"')
-    print(f"Card:   {view.run.last.folder / 'card.md'}")
+        ]  # fmt: skip
+        print_table(["row", "label", "answered", "confidence", "text"], rows, rest="text")
+    say(f'\nTry it: labkit run predict {view.run.run_id} "a sentence"')
+    say(f"Card:   {view.run.last.folder / 'card.md'}")
+
+
+def _verdict_colour(gains: Mapping[str, Mapping[str, float]]) -> str:
+    """Green where every baseline is beaten, red where one is better than the tuned model."""
+    if any(gain["high"] < 0 for gain in gains.values()):
+        return "red"
+    return "green" if all(gain["low"] > 0 for gain in gains.values()) else "yellow"
 
 
 def _interval(found: Mapping[str, float]) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from labkit.cli.output import AsJson, print_fields, print_json
+from labkit.cli.output import AsJson, print_fields, print_json, say
 from labkit.settings import load_site
 
 app = App(name="site", help="Settings of this site; a demo site.")
@@ -37,4 +37,4 @@ def demo(folder: Annotated[Path, Parameter(help="Where the demo site goes.")]) -
     """Make a demo site: settings, a catalogue with one base model, sample data."""
     from labkit.demo import prepare_demo
 
-    print(f"The demo site is ready: {prepare_demo(folder)}")
+    say(f"The demo site is ready: {prepare_demo(folder)}")

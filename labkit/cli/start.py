@@ -4,6 +4,7 @@ Every flag is optional here and its value is text: a spec file may give it, and 
 checks it, with the same sentences for all doors.
 """
 
+import re
 from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
@@ -25,6 +26,12 @@ def flag(key: str) -> str:
     return "--" + key.replace("_", "-")
 
 
+def as_flags(sentence: str) -> str:
+    """The sentence with the keys in it as flags: 'merge_labels' as '--merge-labels'."""
+    keys = "|".join(key for key in Flags.model_fields if "_" in key)
+    return re.sub(rf"(?<![\w./'\"-])({keys})(?![\w.])", lambda key: flag(key[0]), sentence)
+
+
 def _flags() -> type[BaseModel]:
     """All flags as one model: the run's, the machine's, and those of each recipe."""
     fields = {
@@ -39,16 +46,25 @@ def _flags() -> type[BaseModel]:
 
 def _of(model: type[BaseModel], group: Group) -> dict[str, Any]:
     return {
-        key: (_annotation(field, group), None)
+        key: (_annotation(key, field, group), None)
         for key, field in model.model_fields.items()
         if key not in _HIDDEN
     }
 
 
-def _annotation(field: FieldInfo, group: Group) -> Any:
+def _has_default(field: FieldInfo) -> bool:
+    return not field.is_required() and field.default not in (None, False)
+
+
+def _written(key: str, default: Any) -> str:
+    """A default as a person would write it."""
+    return f"{default // 3600}h" if key == "time" else str(default)
+
+
+def _annotation(key: str, field: FieldInfo, group: Group) -> Any:
     kind: Any = bool if field.annotation is bool else str
     accepts = "" if allowed(field) in _PLAIN else f" Allowed: {allowed(field)}."
-    default = "" if field.is_required() or field.default is None else f" Default: {field.default}."
+    default = f" Default: {_written(key, field.default)}." if _has_default(field) else ""
     about = f"{field.description}{accepts}{default}"
     parameter = Parameter(group=group, help=about, show_default=False)
     return Annotated[kind | None, parameter]

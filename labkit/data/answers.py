@@ -7,10 +7,11 @@ from typing import Protocol
 
 import polars as pl
 
+from labkit.data.examples import is_blank
 from labkit.errors import UsageError
 from labkit.paths import write_private_bytes
 
-_ADDED = ("answer", "confidence", "unsure")
+_ADDED = {"answer": pl.String, "confidence": pl.Float64, "unsure": pl.Boolean}
 
 
 class Answer(Protocol):
@@ -22,7 +23,7 @@ class Answer(Protocol):
     def unsure(self) -> bool: ...
 
 
-def check_output(out: Path, data: Path) -> None:
+def check_output(out: Path, data: Path, *, overwrite: bool) -> None:
     """Raises UsageError where `out` cannot be written, before any work is done."""
     if out.suffix.lower() not in _WRITERS:
         raise UsageError(
@@ -30,22 +31,36 @@ def check_output(out: Path, data: Path) -> None:
         )
     if not out.absolute().parent.is_dir():
         raise UsageError(f"There is no folder {out.absolute().parent} to write {out.name} into.")
-    if out.exists() and out.samefile(data):
+    if out.is_dir():
+        raise UsageError(f"{out} is a folder. Name a file in it.")
+    if out.exists() and data.exists() and out.samefile(data):
         raise UsageError(f"{out} is the table that is read. Name another file with --out.")
+    if out.exists() and not overwrite:
+        raise UsageError(f"{out} exists already. Name another file, or add --overwrite.")
     if not os.access(out.absolute().parent, os.W_OK):
         raise UsageError(f"You may not write into {out.absolute().parent}.")
 
 
-def answered_table(frame: pl.DataFrame, answers: Sequence[Answer]) -> pl.DataFrame:
-    """The table with columns for the answers; a column of that name already there is kept."""
+def answered_table(frame: pl.DataFrame, answers: Sequence[Answer | None]) -> pl.DataFrame:
+    """The table with columns for the answers; a column of that name already there is kept.
+
+    Where there is no answer, as for a row without a text, the three cells are empty.
+    """
     values = {
-        "answer": [answer.label for answer in answers],
-        "confidence": [round(answer.confidence, 4) for answer in answers],
-        "unsure": [answer.unsure for answer in answers],
+        "answer": [answer and answer.label for answer in answers],
+        "confidence": [answer and round(answer.confidence, 4) for answer in answers],
+        "unsure": [answer and answer.unsure for answer in answers],
     }
     return frame.with_columns(
-        pl.Series(_free_name(name, frame.columns), values[name]) for name in _ADDED
+        pl.Series(_free_name(name, frame.columns), values[name], dtype=kind)
+        for name, kind in _ADDED.items()
     )
+
+
+def are_blank(texts: Sequence[str]) -> list[bool]:
+    """For each text whether nothing in it can be seen, so that no model should answer it."""
+    frame = pl.DataFrame({"text": pl.Series(texts, dtype=pl.String)})
+    return frame.select(is_blank("text")).to_series().to_list()
 
 
 def write_table(frame: pl.DataFrame, out: Path) -> None:

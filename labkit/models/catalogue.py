@@ -6,16 +6,18 @@ Weights are read as safetensors only; nothing here imports torch or runs a model
 
 import hashlib
 import json
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tomlkit
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 
 from labkit.errors import LabkitError, UsageError, did_you_mean
-from labkit.parsing import parse, read_toml
-from labkit.paths import private_folder, write_private
+from labkit.parsing import Written, parse, read_toml
+from labkit.paths import from_home, list_folder, private_folder, write_private
 
 TASK_BY_FAMILY = {
     **dict.fromkeys(
@@ -33,7 +35,11 @@ class BaseEntry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    name: Annotated[
+        str,
+        Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$"),
+        Written("1 to 64 small letters, digits, '.', '_' and '-', the first a letter or digit"),
+    ]
     """What it is called in a spec: small letters, digits, '.', '_' and '-'."""
     path: Path
     """The folder with config.json, the tokenizer and the weights."""
@@ -67,19 +73,45 @@ def weight_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.safetensors"))
 
 
-def list_models(catalogue: Path) -> dict[str, BaseEntry]:
-    """The entries by name. Raises UsageError naming the file and the key that is wrong."""
-    entries = (
-        parse(BaseEntry, read_toml(file), source=str(file))
-        for file in sorted(catalogue.glob("*.toml"))
-    )
-    return {entry.name: entry for entry in entries}
+@dataclass(frozen=True, kw_only=True)
+class Catalogue:
+    """What the folder of the catalogue holds."""
+
+    entries: Mapping[str, BaseEntry]
+    """By name."""
+    broken: Mapping[str, str]
+    """For each entry that cannot be used, by name, a sentence with its file and what is wrong."""
+
+
+def list_models(catalogue: Path) -> Catalogue:
+    """All entries; one that is broken hides none of the others."""
+    entries: dict[str, BaseEntry] = {}
+    broken: dict[str, str] = {}
+    for file in [found for found in list_folder(catalogue) if found.suffix == ".toml"]:
+        try:
+            entries[file.stem] = _read_entry(file)
+        except UsageError as error:
+            broken[file.stem] = str(error)
+    return Catalogue(entries=entries, broken=broken)
+
+
+def _read_entry(file: Path) -> BaseEntry:
+    entry = parse(BaseEntry, read_toml(file), source=str(file))
+    if entry.name != file.stem:
+        raise UsageError(
+            f"Wrong in {file}:\n  name: found {entry.name!r}; allowed is the file's own name, "
+            f"{file.stem!r}."
+        )
+    return entry
 
 
 def find_model(catalogue: Path, name: str) -> BaseEntry:
     """The entry of that name, its weights still there. Raises UsageError with what to do."""
-    entries = list_models(catalogue)
+    found = list_models(catalogue)
+    entries = found.entries
     if name not in entries:
+        if name in found.broken:
+            raise UsageError(found.broken[name])
         known = ", ".join(entries) or f"none yet in {catalogue}"
         raise UsageError(
             f"No base model is called {name!r}.{did_you_mean(name, entries)} Known: {known}. "
@@ -96,7 +128,7 @@ def find_model(catalogue: Path, name: str) -> BaseEntry:
 
 def inspect_folder(folder: Path, *, name: str | None = None) -> BaseEntry:
     """What a folder of weights holds. Raises LabkitError where it cannot be used, and why."""
-    folder = folder.expanduser().resolve()
+    folder = from_home(folder).resolve()
     config = _read_config(folder)
     family = str(config.get("model_type", ""))
     if "auto_map" in config:
@@ -110,17 +142,18 @@ def inspect_folder(folder: Path, *, name: str | None = None) -> BaseEntry:
             f"Known: {', '.join(TASK_BY_FAMILY)}."
         )
     _check_tokenizer(folder)
-    return BaseEntry(
-        name=name or _name_from(folder),
-        path=folder,
-        family=family,
-        num_parameters=_num_parameters(folder),
-        hidden_size=int(config.get("hidden_size") or config.get("dim") or 0),
-        num_layers=int(config.get("num_hidden_layers") or config.get("n_layers") or 0),
-        max_tokens=int(config.get("max_position_embeddings") or 512),
-        tasks=[TASK_BY_FAMILY[family]],
-        weights_sha256=hash_weights(folder),
-    )
+    found = {
+        "name": name or _name_from(folder),
+        "path": folder,
+        "family": family,
+        "num_parameters": _num_parameters(folder),
+        "hidden_size": config.get("hidden_size") or config.get("dim"),
+        "num_layers": config.get("num_hidden_layers") or config.get("n_layers"),
+        "max_tokens": config.get("max_position_embeddings") or 512,
+        "tasks": [TASK_BY_FAMILY[family]],
+    }
+    entry = parse(BaseEntry, found, source=f"the entry for {folder}")
+    return entry.model_copy(update={"weights_sha256": hash_weights(folder)})
 
 
 def add_model(catalogue: Path, entry: BaseEntry) -> Path:
@@ -155,10 +188,16 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _check_tokenizer(folder: Path) -> None:
-    if not (folder / "tokenizer.json").is_file():
-        raise LabkitError(
-            f"{folder} holds no tokenizer.json. Save the model's fast tokenizer into it."
-        )
+    file = folder / "tokenizer.json"
+    advice = "Save the model's fast tokenizer into it."
+    if not file.is_file():
+        raise LabkitError(f"{folder} holds no tokenizer.json. {advice}")
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LabkitError(f"{file} cannot be read: {error}. {advice}") from error
+    if not isinstance(known, dict) or "model" not in known:
+        raise LabkitError(f"{file} holds no tokenizer. {advice}")
 
 
 def _num_parameters(folder: Path) -> int:
@@ -170,7 +209,26 @@ def _num_parameters(folder: Path) -> int:
             f"{folder} holds no weights as safetensors ({found}). "
             "Save them with save_pretrained(…, safe_serialization=True)."
         )
+    _check_shards(folder, {file.name for file in files})
     return sum(_count(file) for file in files)
+
+
+def _check_shards(folder: Path, found: Set[str]) -> None:
+    """Raises LabkitError where the index names files of weights that are not there."""
+    try:
+        index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
+        missing = sorted(set(index["weight_map"].values()) - found)
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise LabkitError(
+            f"{folder / 'model.safetensors.index.json'} is damaged: {error}. Get it anew."
+        ) from error
+    if missing:
+        raise LabkitError(
+            f"{folder} lacks {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}, which "
+            "its index names. Get the missing weights."
+        )
 
 
 def _count(file: Path) -> int:

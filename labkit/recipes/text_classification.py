@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from labkit.errors import UsageError
 from labkit.recipes.base import Estimate, Machine, Prediction, Prepared, Task, TrainContext
 
 if TYPE_CHECKING:
@@ -100,7 +101,10 @@ class TextClassification:
 
         config: Config = task.config
         table, examples = _read(task.data, config)
-        findings = [*table.findings, *check_text_labels(table, config.text, config.label)]
+        found = check_text_labels(
+            table, config.text, config.label, merge_labels=config.merge_labels
+        )
+        findings = [*table.findings, *found]
         summary = {"file": task.data.name, "sha256": table.sha256}
         test = None
         if task.test:
@@ -201,7 +205,10 @@ def _read(path: Path, config: Config) -> "tuple[Table, Examples]":
     from labkit.data.load import load_table
 
     table = load_table(path)
-    check_columns(table, {"text": config.text, "label": config.label})
+    try:
+        check_columns(table, {"text": config.text, "label": config.label})
+    except UsageError as error:
+        raise UsageError(f"{error} Say which with the settings text and label.") from error
     return table, usable_rows(table, config.text, config.label, merge_labels=config.merge_labels)
 
 

@@ -1,5 +1,6 @@
 """The card of a tuned model: what it is made of, how good it is, how it was made."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,9 +21,13 @@ def card(
 ) -> str:
     """The card as Markdown. A pure function of what the run folder holds."""
     rows = data["rows"]
+    settings = spec_toml(spec).strip()
+    # Longer than any run of backticks in it, so that nothing written there can end it:
+    # https://spec.commonmark.org/0.31.2/#fenced-code-blocks
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", settings)), default=0))
     return "\n".join(
         [
-            f"# {name}",
+            f"# {_plain(name)}",
             "",
             f"A tuned model for {spec.recipe}, made with labkit on {finished}.",
             "",
@@ -40,22 +45,24 @@ def card(
             "",
             "## Made of",
             "",
-            f"- Base model: {base.name} ({base.title or base.family}), "
-            f"{base.num_parameters / 1e6:.1f} million parameters, licence {base.licence}",
+            f"- Base model: {base.name} ({_plain(base.title or base.family)}), "
+            f"{base.num_parameters / 1e6:.1f} million parameters, "
+            f"licence {_plain(base.licence)}",
             f"- Weights of the base model: SHA-256 `{base.weights_sha256}`",
-            f"- Data: {data['file']}, SHA-256 `{data['sha256']}`",
-            *([f"- Test data: {data['test_file']}, SHA-256 `{data['test_sha256']}`"]
+            f"- Data: {_plain(data['file'])}, SHA-256 `{data['sha256']}`",
+            *([f"- Test data: {_plain(data['test_file'])}, "
+               f"SHA-256 `{data['test_sha256']}`"]
               if "test_file" in data else []),
             f"- Rows: {rows['train']} to learn from, {rows['validation']} to choose settings, "
             f"{rows['held_out']} held out; {len(data['labels'])} labels",
-            f"- Device: {device}",
+            f"- Device: {_plain(device)}",
             f"- Versions: {', '.join(f'{key} {value}' for key, value in versions.items())}",
             "",
             "## Settings",
             "",
-            "```toml",
-            spec_toml(spec).strip(),
-            "```",
+            f"{fence}toml",
+            settings,
+            fence,
             "",
             "## Use with care",
             "",
@@ -64,6 +71,12 @@ def card(
             "",
         ]
     )  # fmt: skip
+
+
+def _plain(text: str) -> str:
+    """A person's text as Markdown that shows it as it is, on one line and without HTML."""
+    line = "".join(sign if sign.isprintable() else " " for sign in text)
+    return re.sub(r"([\\`*_{}\[\]()<>#|!&])", r"\\\1", line)
 
 
 def _row(name: str, scores: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ MAX_DEATHS = 3
 def execute(folder: Path, number: int, *, num_cpus: int, num_gpus: int, accelerator: str) -> int:
     """Run attempt `number` of the run in `folder`; 0 where it ended as it should."""
     attempt = Run(folder).attempt(number)
-    signal.signal(signal.SIGTERM, lambda *_: attempt.stop_file.touch())
+    _stop_on_sigterm(attempt)
     if attempt.stop_file.exists():
         return _end(attempt, RunState.STOPPED, "Stopped before it began.")
     attempt.write_status(Status(state=RunState.STARTING, phase="starting the training process"))
@@ -45,6 +45,7 @@ def _fit(folder: Path, attempt: Attempt, *, num_cpus: int, num_gpus: int, accele
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
     ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level=logging.WARNING)
+    _stop_on_sigterm(attempt)  # again: ray.init() puts a handler of its own there
     num_ranks = max(1, num_gpus)
     # One core stays unclaimed by Ray's book-keeping only: threads, not Ray, share the cores.
     each: dict[str, float] = {"CPU": max(1, num_cpus // num_ranks), "GPU": min(1, num_gpus)}
@@ -66,6 +67,10 @@ def _fit(folder: Path, attempt: Attempt, *, num_cpus: int, num_gpus: int, accele
         ),
     )
     trainer.fit()
+
+
+def _stop_on_sigterm(attempt: Attempt) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: attempt.stop_file.touch(mode=0o600))
 
 
 def _ray_worker(config: dict[str, Any]) -> None:

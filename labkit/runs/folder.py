@@ -10,20 +10,23 @@ nothing. `status.json` is replaced atomically; every view reads it and none asks
 """
 
 import json
-import re
-import secrets
 import shutil
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from itertools import chain, count
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from labkit.errors import LabkitError, UsageError, did_you_mean
-from labkit.paths import private_folder, read_json, write_json, write_private
-from labkit.runs.spec import NAME_PATTERN, RunSpec, read_spec, spec_toml
+from pydantic import TypeAdapter, ValidationError
+
+from labkit.errors import DamagedFile, LabkitError
+from labkit.evaluation import Evaluation
+from labkit.paths import list_folder, private_folder, read_json, write_json
+from labkit.runs.spec import RunSpec, read_spec
+
+T = TypeVar("T")
 
 
 class RunState(StrEnum):
@@ -34,10 +37,12 @@ class RunState(StrEnum):
     DONE = "done"
     STOPPED = "stopped"
     FAILED = "failed"
+    DAMAGED = "damaged"
+    """Its files cannot be read. No run says so of itself."""
 
     @property
     def ended(self) -> bool:
-        return self in (RunState.DONE, RunState.STOPPED, RunState.FAILED)
+        return self in (RunState.DONE, RunState.STOPPED, RunState.FAILED, RunState.DAMAGED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +64,23 @@ class Status:
     message: str = ""
     """Why it failed or stopped, and what to do."""
     updated: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Record:
+    """What of `run.json` every run has."""
+
+    name: str
+    created: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What `attempt.json` says."""
+
+    cluster: str = ""
+    job_id: str = ""
+    resume_from: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,11 +108,8 @@ class Attempt:
         write_json(self.folder / "attempt.json", kept)
 
     def status(self) -> Status | None:
-        """Its last word; None where it has not said any."""
-        found = read_json(self.folder / "status.json")
-        known = {f.name for f in fields(Status)}
-        kept = {key: value for key, value in (found or {}).items() if key in known}
-        return Status(**{**kept, "state": RunState(kept["state"])}) if found else None
+        """Its last word; None where it has not said any. Raises DamagedFile."""
+        return _read_as(Status, self.folder / "status.json")
 
     def write_status(self, status: Status) -> None:
         write_json(self.folder / "status.json", asdict(status))
@@ -102,7 +121,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder."""
+    """A run folder. What reads its files raises DamagedFile where they are damaged."""
 
     folder: Path
 
@@ -112,41 +131,61 @@ class Run:
 
     @property
     def name(self) -> str:
-        return str(self.record().get("name") or self.run_id)
+        """What it is called; its id where the file that says so is damaged."""
+        try:
+            return _as(_Record, self.record(), self.folder).name
+        except DamagedFile:
+            return self.run_id
+
+    @property
+    def created(self) -> datetime:
+        """When it was made; of a damaged run, when its folder was last changed."""
+        try:
+            return _as(_Record, self.record(), self.folder).created.astimezone(UTC)
+        except DamagedFile:
+            return datetime.fromtimestamp(self.folder.stat().st_mtime, UTC)
 
     def record(self) -> dict[str, Any]:
-        return read_json(self.folder / "run.json") or {}
+        """`run.json`: its name, when it was made, and what is known of data, base and job."""
+        file = self.folder / "run.json"
+        found = read_json(file)
+        if found is None:
+            raise DamagedFile(f"{file} is missing.")
+        _as(_Record, found, file)
+        return found
 
     def spec(self) -> RunSpec:
         return read_spec(self.folder / "spec.toml")
-
-    def rename(self, name: str) -> None:
-        """Raises UsageError where another run has that name, or it cannot be one."""
-        if not re.fullmatch(NAME_PATTERN, name):
-            raise UsageError("A name has 1 to 80 characters, and no '/' or line break.")
-        if name in _names(self.folder.parent) - {self.name}:
-            raise UsageError(f"Another run is called {name!r}. Choose another name.")
-        write_json(self.folder / "run.json", {**self.record(), "name": name})
 
     @property
     def dataset(self) -> Path:
         return self.folder / "data"
 
     def attempts(self) -> list[Attempt]:
-        numbers = sorted(int(p.name) for p in (self.folder / "attempts").glob("[0-9]*"))
-        return [self.attempt(number) for number in numbers]
+        return [self.attempt(number) for number in self._numbers()]
 
     def attempt(self, number: int) -> Attempt:
         folder = self.folder / "attempts" / str(number)
-        return Attempt(number=number, folder=folder, **(read_json(folder / "attempt.json") or {}))
+        job = _read_as(_Job, folder / "attempt.json") or _Job()
+        return Attempt(number=number, folder=folder, **vars(job))
+
+    @property
+    def has_attempts(self) -> bool:
+        return bool(self._numbers())
 
     @property
     def last(self) -> Attempt:
-        return self.attempts()[-1]
+        """The newest attempt. Raises LabkitError where there is none."""
+        if numbers := self._numbers():
+            return self.attempt(numbers[-1])
+        raise LabkitError(
+            f"{self.name} was never submitted. Delete it, and start it anew: "
+            f"labkit run delete {self.run_id}"
+        )
 
     def new_attempt(self, *, cluster: str, resume_from: str = "") -> Attempt:
         """The next attempt's folder. The number is taken by making the folder, so once only."""
-        number = len(self.attempts()) + 1
+        number = max(self._numbers(), default=0) + 1
         folder = self.folder / "attempts" / str(number)
         try:
             private_folder(folder.parent)
@@ -173,70 +212,56 @@ class Run:
         return folder
 
     def evaluation(self) -> dict[str, Any] | None:
-        return read_json(self.last.folder / "evaluation.json")
+        """What the last attempt measured, as `Evaluation.to_dict` has it; None before the end."""
+        file = self.last.folder / "evaluation.json"
+        found = read_json(file)
+        if found is not None:
+            _as(Evaluation, found, file)
+        return found
 
     def metrics(self) -> Iterator[dict[str, Any]]:
         """What the last attempt reported; a line that is being written is left out."""
         file = self.last.folder / "metrics.jsonl"
-        for line in file.read_text().splitlines() if file.exists() else []:
+        for line in file.read_text(errors="replace").splitlines() if file.exists() else []:
             try:
                 yield json.loads(line)
             except json.JSONDecodeError:
                 return
 
+    def _numbers(self) -> list[int]:
+        names = (path.name for path in list_folder(self.folder / "attempts"))
+        return sorted(int(name) for name in names if name.isdecimal())
+
     def delete(self) -> None:
-        shutil.rmtree(self.folder)
+        """Remove the folder. Raises LabkitError where it is a link, or something of it stays."""
+        if self.folder.is_symlink():
+            raise LabkitError(
+                f"{self.folder} is a link to {self.folder.resolve()}. labkit deletes no folder "
+                "that lies elsewhere. Remove the link, and the folder, yourself."
+            )
+        try:
+            shutil.rmtree(self.folder)
+        except OSError as error:
+            raise LabkitError(
+                f"{self.folder} could not be removed wholly: {error.strerror}. Delete it again."
+            ) from error
 
 
-def create_run(runs: Path, spec: RunSpec, summary: Mapping[str, Any]) -> Run:
-    """A new run folder with its spec; the data is saved into it by the caller."""
-    created = datetime.now(UTC)
-    name = _free_name(spec.name or spec.data.stem, _names(runs))
-    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:24] or "run"
-    run_id = f"{created:%Y%m%d}-{slug}-{secrets.token_hex(3)}"
-    run = Run(private_folder(runs / run_id))
-    write_private(run.folder / "spec.toml", spec_toml(spec))
-    record = {"name": name, "created": created.isoformat(timespec="seconds"), "data": summary}
-    write_json(run.folder / "run.json", record)
-    return run
+def _read_as(kind: type[T], file: Path) -> T | None:
+    """The file's object as that dataclass; None where there is no such file."""
+    found = read_json(file)
+    return None if found is None else _as(kind, found, file)
 
 
-def _names(runs: Path) -> set[str]:
-    return {run.name for run in list_runs(runs)}
+def _as(kind: type[T], found: dict[str, Any], file: Path) -> T:
+    """What was found in the file, checked. Raises DamagedFile naming file and key."""
+    try:
+        return _reader(kind).validate_python(found)
+    except ValidationError as error:
+        key = ".".join(map(str, error.errors()[0]["loc"]))
+        raise DamagedFile(f"{file} is damaged: {key} is wrong or missing.") from error
 
 
-def _free_name(wanted: str, taken: Collection[str]) -> str:
-    """`wanted`, with a number behind it where another run has it already."""
-    numbered = (f"{wanted}-{number}" for number in count(2))
-    return next(name for name in chain([wanted], numbered) if name not in taken)
-
-
-def list_runs(runs: Path) -> list[Run]:
-    """All run folders, the newest first."""
-    found = [Run(path.parent) for path in runs.glob("*/run.json")]
-    return sorted(found, key=lambda run: str(run.record().get("created")), reverse=True)
-
-
-def find_run(runs: Path, asked: str) -> Run:
-    """The run of that id, start of an id, or name; 'last' is the newest.
-
-    Raises UsageError where none or more than one fits.
-    """
-    all_runs = list_runs(runs)
-    if asked == "last" and all_runs:
-        return all_runs[0]
-    for fits in (
-        lambda run: run.run_id == asked,
-        lambda run: run.name == asked,
-        lambda run: run.run_id.startswith(asked) or run.run_id.endswith(asked),
-    ):
-        found = [run for run in all_runs if fits(run)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            ids = ", ".join(run.run_id for run in found[:5])
-            raise UsageError(f"{asked!r} fits {len(found)} runs. Name one of: {ids}.")
-    names = [name for run in all_runs for name in (run.run_id, run.name)]
-    raise UsageError(
-        f"No run is called {asked!r}.{did_you_mean(asked, names)} See: labkit run list"
-    )
+@cache
+def _reader(kind: type[T]) -> TypeAdapter[T]:
+    return TypeAdapter(kind)

@@ -8,19 +8,49 @@ its keys are flat; in TOML the recipe's own lie under `[settings]`, the machine'
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import tomlkit
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializeAsAny, create_model
 
-from labkit.errors import UsageError, did_you_mean
-from labkit.parsing import parse, read_toml
+from labkit.errors import UsageError, did_you_mean, known_names
+from labkit.parsing import Written, parse, read_toml
+from labkit.paths import from_home
 from labkit.recipes import RECIPES
 from labkit.resources import Resources
 
 SPEC_VERSION = 1
-NAME_PATTERN = r"[^\x00-\x1f\x7f/]{1,80}"
-"""A run's name: one line that can stand in a path."""
+MAX_NAME = 80
+NAME_IN_WORDS = (
+    f"1 to {MAX_NAME} visible characters, the first of them no '-', without '/', "
+    "line breaks and other control characters, and not 'last'"
+)
+
+
+def check_name(name: str) -> str:
+    """The name, where a run may have it. Raises UsageError.
+
+    It is typed as an argument and printed on a line: nothing in it may pass for an option,
+    a folder or a command to the terminal.
+    """
+    if not is_name(name):
+        found = name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"
+        raise UsageError(f"{found!r} cannot be a run's name. Allowed: {NAME_IN_WORDS}.")
+    return name
+
+
+def is_name(name: str) -> bool:
+    fits = 0 < len(name) <= MAX_NAME and name.isprintable() and name == name.strip()
+    return fits and name[0] != "-" and "/" not in name and name != "last"
+
+
+def _check_path(path: Path) -> Path:
+    if "\0" in str(path):
+        raise UsageError("the path holds a NUL character, which no path can.")
+    return path
+
+
+TablePath = Annotated[Path, AfterValidator(_check_path)]
 
 
 class RunSpec(BaseModel):
@@ -34,11 +64,11 @@ class RunSpec(BaseModel):
     """The way to tune: 'text-classification'."""
     base: str
     """The base model, by its name in the catalogue."""
-    data: Path
+    data: TablePath
     """The table to learn from: CSV, TSV, JSONL, Parquet or Excel."""
-    test: Path | None = None
+    test: TablePath | None = None
     """A table to measure on, never learnt from; without it a part of the data is held out."""
-    name: str | None = Field(default=None, pattern=f"^{NAME_PATTERN}$")
+    name: Annotated[str, AfterValidator(check_name), Written(NAME_IN_WORDS)] | None = None
     """What the run is called; made from the data's name where it is left out."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """The start of its random numbers: the same seed, the same result."""
@@ -79,8 +109,15 @@ def spec_from_flat(
     `shown` turns a flat key into what the person wrote, for errors: 'epochs' into '--epochs'.
     """
     merged: dict[str, Any] = dict(beneath or {})
-    recipe = _recipe_of({**merged, **given}, source, shown)
+
+    def written(path: str) -> str:
+        key = path.rpartition(".")[2]
+        return path if beneath is not None and key not in given else shown(key)
+
+    recipe = _recipe_of({**merged, **given}, source, written)
     keys = flat_keys(recipe)
+    _check_version(merged, source)
+    _check_places(merged, keys, source)
     for key, value in given.items():
         if key not in keys:
             raise UsageError(
@@ -88,7 +125,6 @@ def spec_from_flat(
                 f"{did_you_mean(key, keys)} Known: {', '.join(map(shown, keys))}."
             )
         _put(merged, keys[key], value)
-    written = (lambda path: path) if beneath else (lambda path: shown(path.rpartition(".")[2]))
     model = spec_model(recipe)
     return parse(model, _absolute(merged, Path.cwd()), source=source, shown=written)
 
@@ -126,27 +162,51 @@ def _flag(key: str, value: Any) -> list[str]:
     flag = key.replace("_", "-")
     if isinstance(value, bool):
         return [f"--{flag}" if value else f"--no-{flag}"]
+    if str(value).startswith("-"):
+        return [f"--{flag}={value}"]  # else it would be taken for a flag
     return [f"--{flag}", str(value)]
 
 
 def _recipe_of(given: Mapping[str, Any], source: str, shown: Callable[[str], str]) -> str:
     recipe = given.get("recipe")
     if not isinstance(recipe, str):
-        known = ", ".join(RECIPES.names())
-        raise UsageError(f"Wrong in {source}:\n  {shown('recipe')}: missing. Known: {known}.")
+        found = "missing" if recipe is None else f"found {recipe!r}, which is no recipe's name"
+        known = known_names(RECIPES.names())
+        raise UsageError(f"Wrong in {source}:\n  {shown('recipe')}: {found}. Known: {known}.")
     return recipe
+
+
+def _check_version(given: Mapping[str, Any], source: str) -> None:
+    version = given.get("spec_version")
+    if isinstance(version, int) and version > SPEC_VERSION:
+        raise UsageError(
+            f"{source} is of a newer labkit: its spec_version is {version}, and this labkit "
+            f"reads {SPEC_VERSION}. Use a newer labkit, or write the spec anew."
+        )
+
+
+def _check_places(
+    given: Mapping[str, Any], keys: Mapping[str, tuple[str, ...]], source: str
+) -> None:
+    """Raises UsageError for keys that stand at the top of a file and belong into a table."""
+    misplaced = [f"  {key}: belongs under [{keys[key][0]}]." for key in given
+                 if len(keys.get(key, ())) > 1]  # fmt: skip
+    if misplaced:
+        raise UsageError("\n".join([f"Wrong in {source}:", *misplaced]))
 
 
 def _put(target: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     for part in path[:-1]:
-        target[part] = dict(target.get(part) or {})
+        if not isinstance(target.get(part, {}), Mapping):
+            return  # `parse` says that it is no table
+        target[part] = dict(target.get(part, {}))
         target = target[part]
     target[path[-1]] = value
 
 
 def _absolute(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     paths = {
-        key: str(folder / Path(given[key]).expanduser())
+        key: str(folder / from_home(given[key]))
         for key in ("data", "test")
         if isinstance(given.get(key), str | Path)
     }

@@ -1,19 +1,23 @@
 """From a spec to a run: check, estimate, run folder, job. And its stop, resume and end."""
 
+import asyncio
 import os
+import shutil
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from labkit.accelerators import ACCELERATORS
 from labkit.clusters import open_cluster
-from labkit.errors import DataError, LabkitError, UsageError
+from labkit.errors import DamagedFile, DataError, LabkitError, UsageError
 from labkit.models.catalogue import find_model
 from labkit.paths import private_folder, write_json
 from labkit.recipes import RECIPES
 from labkit.recipes.base import Estimate, Machine, Prepared, Task
-from labkit.runs.folder import Attempt, Run, create_run
+from labkit.runs.find import create_run
+from labkit.runs.folder import Attempt, Run
 from labkit.runs.spec import RunSpec
 from labkit.schedulers.base import JobKind, JobResources, JobSpec, Pool, Scheduler
 from labkit.settings import Site, claim_folders
@@ -22,6 +26,8 @@ RAY_MEMORY_BYTES = 3 * 2**29
 """Ray's processes of one node with Ray Train's, and the driver: 1.0 GB measured, rounded up."""
 GRACE_S = 60
 """How long a run may take to save a checkpoint when it is asked to end."""
+CLOSING_S = 30
+"""How long a job may take from its run's last word to its end: Ray's processes go meanwhile."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,17 +40,21 @@ class Plan:
     estimate: Estimate
     cluster: str
     resources: JobResources
+    expected_start: datetime | None
+    """None where the scheduler cannot know."""
 
 
 async def plan_run(site: Site, spec: RunSpec) -> Plan:
     """Check the data and estimate the run; nothing is written.
 
-    Raises UsageError where the spec names what is not there, DataError where the data cannot
-    be read. Findings that forbid the run are in `prepared.findings`.
+    Raises UsageError where the spec names what is not there or asks for more than there is,
+    DataError where the data cannot be read. Findings that forbid the run are in
+    `prepared.findings`.
     """
     recipe = RECIPES.load(spec.recipe)
     name, _ = site.cluster(spec.resources.cluster)
-    pool = _pool(await open_cluster(site, name).capacity(), spec, name)
+    scheduler = open_cluster(site, name)
+    pool = _pool(await scheduler.capacity(), spec, name)
     task = Task(
         config=spec.settings,
         base=find_model(site.catalogue, spec.base),
@@ -58,18 +68,20 @@ async def plan_run(site: Site, spec: RunSpec) -> Plan:
     device = ACCELERATORS.load(accelerator).torch_device
     machine = Machine(torch_device=device, num_cpus=num_cpus, flops=_flops(num_cpus, device))
     estimate = recipe.estimate(task, prepared.summary, machine)
+    resources = JobResources(
+        num_cpus=num_cpus,
+        memory_bytes=spec.resources.memory or estimate.memory_bytes + RAY_MEMORY_BYTES,
+        num_gpus=spec.resources.gpus_per_node,
+        accelerator=accelerator,
+    )
     return Plan(
         spec=spec,
         task=task,
         prepared=prepared,
         estimate=estimate,
         cluster=name,
-        resources=JobResources(
-            num_cpus=num_cpus,
-            memory_bytes=spec.resources.memory or estimate.memory_bytes + RAY_MEMORY_BYTES,
-            num_gpus=spec.resources.gpus_per_node,
-            accelerator=accelerator,
-        ),
+        resources=resources,
+        expected_start=await scheduler.expected_start(_planned_job(site, spec, resources)),
     )
 
 
@@ -96,26 +108,59 @@ async def resume_run(site: Site, run: Run) -> Attempt:
     spec = run.spec()
     if run.evaluation() is not None:
         raise LabkitError(f"{run.name} is done; there is nothing to resume.")
-    scheduler = open_cluster(site, run.last.cluster)
-    if run.last.job_id in await scheduler.jobs():
+    if not await _job_has_ended(site, run):
         raise LabkitError(f"{run.name} is still running or waiting.")
     find_model(site.catalogue, spec.base)
-    resources = JobResources(**run.record()["resources"])
+    resources = _resources_of(run)
     attempt = run.new_attempt(cluster=run.last.cluster, resume_from=run.newest_checkpoint())
-    await _start(site, run, attempt, resources)
+    try:
+        await _start(site, run, attempt, resources)
+    except BaseException:
+        shutil.rmtree(attempt.folder, ignore_errors=True)
+        raise
     return attempt
 
 
-async def stop_run(site: Site, run: Run) -> None:
-    """Ask the run to save a checkpoint and end."""
+async def stop_run(site: Site, run: Run) -> bool:
+    """Ask the run to save a checkpoint and end. False where it does not run."""
+    if not await _has_job(site, run):
+        return False
     await open_cluster(site, run.last.cluster).cancel(run.last.job_id)
+    return True
 
 
 async def delete_run(site: Site, run: Run) -> None:
     """Remove the run folder. Raises LabkitError while it runs."""
-    if run.last.job_id in await open_cluster(site, run.last.cluster).jobs():
+    if not await _job_has_ended(site, run):
         raise LabkitError(f"{run.name} is running. Stop it first: labkit run stop {run.run_id}")
     run.delete()
+
+
+async def _job_has_ended(site: Site, run: Run) -> bool:
+    """Whether the run's job is gone; one that has said its last word is waited for a little."""
+    deadline = time.monotonic() + CLOSING_S
+    while await _has_job(site, run):
+        if not _has_said_its_last(run) or time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(0.2)
+    return True
+
+
+async def _has_job(site: Site, run: Run) -> bool:
+    """Whether some cluster has a job of the run, asked by name: a damaged run knows no job id."""
+    for name in site.clusters:
+        jobs = await open_cluster(site, name).jobs()
+        if any(job.name == run.run_id for job in jobs.values()):
+            return True
+    return False
+
+
+def _has_said_its_last(run: Run) -> bool:
+    try:
+        status = run.last.status()
+    except LabkitError:
+        return False
+    return status is not None and status.state.ended
 
 
 def job_spec(site: Site, run: Run, attempt: Attempt, resources: JobResources) -> JobSpec:
@@ -145,6 +190,30 @@ def job_spec(site: Site, run: Run, attempt: Attempt, resources: JobResources) ->
         environment=_environment(site),
         grace_s=GRACE_S,
     )
+
+
+def _planned_job(site: Site, spec: RunSpec, resources: JobResources) -> JobSpec:
+    """What a scheduler needs to say when the run would start, or why it never can."""
+    return JobSpec(
+        name="planned",
+        kind=JobKind.RUN,
+        argv=[],
+        folder=site.runs,
+        log=site.runs / "log.txt",
+        resources=resources,
+        walltime_s=spec.resources.time,
+    )
+
+
+def _resources_of(run: Run) -> JobResources:
+    """What its earlier attempts held."""
+    try:
+        return JobResources(**run.record()["resources"])
+    except (KeyError, TypeError):
+        raise DamagedFile(
+            f"{run.folder / 'run.json'} does not say what the run holds. Start it anew: "
+            f"labkit run start {run.folder / 'spec.toml'}"
+        ) from None
 
 
 async def _start(site: Site, run: Run, attempt: Attempt, resources: JobResources) -> None:

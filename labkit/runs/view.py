@@ -1,12 +1,14 @@
 """A run as a person sees it: the folder's last word, unless the scheduler says it ended."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from labkit.clusters import open_cluster
-from labkit.runs.folder import Run, RunState, Status
+from labkit.errors import LabkitError
+from labkit.runs.folder import Attempt, Run, RunState, Status
+from labkit.runs.spec import read_spec_file
 from labkit.schedulers.base import JobEnd, JobInfo, JobState, Outcome
 from labkit.settings import Site
 
@@ -37,23 +39,47 @@ class RunView:
 
 
 async def view_runs(site: Site, runs: Sequence[Run]) -> list[RunView]:
-    """All those runs, with one question to each cluster for all of them."""
-    jobs: dict[tuple[str, str], JobInfo] = {}
-    ends: dict[tuple[str, str], JobEnd] = {}
-    lasts = {run.run_id: run.last for run in runs if run.attempts()}
-    for cluster in {attempt.cluster for attempt in lasts.values()}:
-        scheduler = open_cluster(site, cluster)
-        ids = [attempt.job_id for attempt in lasts.values() if attempt.cluster == cluster]
-        jobs |= {(cluster, job_id): job for job_id, job in (await scheduler.jobs()).items()}
-        ends |= {(cluster, job_id): end for job_id, end in (await scheduler.ended(ids)).items()}
-    views = []
-    for run in runs:
-        if attempt := lasts.get(run.run_id):
-            key = (attempt.cluster, attempt.job_id)
-            # Read after the scheduler was asked: a job that has ended says no more.
-            status = shown_status(attempt.status(), jobs.get(key), ends.get(key), run.run_id)
-            views.append(_view(run, attempt.number, status))
-    return views
+    """All those runs, with one question to each cluster for all of them.
+
+    A run whose files are damaged is shown as such; a cluster that cannot be asked is named
+    in the message of its runs.
+    """
+    lasts = {run.run_id: _last(run) for run in runs}
+    words = await _ask(site, [last for last in lasts.values() if isinstance(last, Attempt)])
+    # Read after the schedulers were asked: a job that has ended says no more.
+    return [_view(run, lasts[run.run_id], words) for run in runs]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Words:
+    """What the schedulers say, by cluster and job id, and the clusters that say nothing."""
+
+    jobs: dict[tuple[str, str], JobInfo] = field(default_factory=dict)
+    ends: dict[tuple[str, str], JobEnd] = field(default_factory=dict)
+    silent: dict[str, str] = field(default_factory=dict)
+
+
+async def _ask(site: Site, attempts: Sequence[Attempt]) -> _Words:
+    words = _Words()
+    for cluster in {attempt.cluster for attempt in attempts}:
+        ids = [attempt.job_id for attempt in attempts if attempt.cluster == cluster]
+        try:
+            scheduler = open_cluster(site, cluster)
+            jobs, ends = await scheduler.jobs(), await scheduler.ended(ids)
+        except LabkitError as error:
+            words.silent[cluster] = str(error)
+            continue
+        words.jobs.update({(cluster, job_id): job for job_id, job in jobs.items()})
+        words.ends.update({(cluster, job_id): end for job_id, end in ends.items()})
+    return words
+
+
+def _last(run: Run) -> Attempt | LabkitError | None:
+    """The run's last attempt; None where it has none yet, or why that cannot be read."""
+    try:
+        return run.last if run.has_attempts else None
+    except LabkitError as error:
+        return error
 
 
 def shown_status(
@@ -64,6 +90,8 @@ def shown_status(
         return said
     if end:
         return _ended(said or Status(state=RunState.QUEUED), end, run_id)
+    if said is None and job is None:
+        return Status(state=RunState.QUEUED, phase="its scheduler knows nothing of it yet")
     if said is None and job and job.state is JobState.PENDING:
         place = f"place {job.place} in the queue" if job.place else "waiting"
         return Status(
@@ -91,15 +119,32 @@ def _ended(said: Status, end: JobEnd, run_id: str) -> Status:
     )
 
 
-def _view(run: Run, attempt: int, status: Status) -> RunView:
-    record = run.record()
-    tuned = (run.evaluation() or {}).get("tuned")
+def _view(run: Run, last: Attempt | LabkitError | None, words: _Words) -> RunView:
+    number = last.number if isinstance(last, Attempt) else 0
+    try:
+        run.record()
+        read_spec_file(run.folder / "spec.toml")
+        status = _status(run, last, words)
+        tuned = (run.evaluation() or {}).get("tuned") if number else None
+    except LabkitError as error:
+        status, tuned = Status(state=RunState.DAMAGED, message=str(error)), None
     return RunView(
         run=run,
-        name=str(record.get("name")),
-        created=datetime.fromisoformat(record["created"]).astimezone(UTC),
-        attempt=attempt,
+        name=run.name,
+        created=run.created,
+        attempt=number,
         status=status,
         accuracy=tuned["accuracy"]["value"] if tuned else None,
         macro_f1=tuned["macro_f1"]["value"] if tuned else None,
     )
+
+
+def _status(run: Run, last: Attempt | LabkitError | None, words: _Words) -> Status:
+    if last is None:
+        return Status(state=RunState.QUEUED, phase="being prepared")
+    if isinstance(last, LabkitError):
+        raise last
+    key = (last.cluster, last.job_id)
+    status = shown_status(last.status(), words.jobs.get(key), words.ends.get(key), run.run_id)
+    silent = words.silent.get(last.cluster)
+    return replace(status, message=silent) if silent and not status.state.ended else status

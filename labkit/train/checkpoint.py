@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -47,7 +48,7 @@ class Checkpoints:
             (partial / "state.json").write_text(json.dumps(state))
             shutil.rmtree(target, ignore_errors=True)
             os.rename(partial, target)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             shutil.rmtree(partial, ignore_errors=True)
             raise DiskFull(f"No checkpoint could be written to {target}: {error}.") from error
         for old in sorted(self.folder.glob("step-*"))[:-KEEP]:
@@ -63,7 +64,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         state = json.loads((folder / "state.json").read_text())
         return load_file(folder / "state.safetensors"), state
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise LabkitError(f"The checkpoint {folder} cannot be read: {error}.") from error
 
 
@@ -94,6 +95,8 @@ def training_tensors(
         for key, value in optimizer.state.get(parameters[name], {}).items():
             tensors[f"optimizer.{key}.{name}"] = value
     tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
+    if next(model.parameters()).is_cuda:
+        tensors["random_cuda"] = torch.cuda.get_rng_state()
     return {**tensors, "random": torch.get_rng_state()}
 
 
@@ -112,10 +115,9 @@ def restore_training(
         elif kind == "optimizer":
             part, _, name = rest.partition(".")
             parameter = parameters[name]
-            # AdamW keeps its step count on the processor unless it is fused on a GPU.
-            device = (
-                "cpu" if part == "step" and parameter.device.type == "cpu" else parameter.device
-            )
-            optimizer.state[parameter][part] = tensor.clone().to(device)
+            # Fused AdamW keeps its step count, too, where the parameter is.
+            optimizer.state[parameter][part] = tensor.clone().to(parameter.device)
     torch.set_rng_state(tensors["random"])
+    if "random_cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["random_cuda"])
     return best

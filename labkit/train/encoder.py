@@ -13,7 +13,9 @@ from labkit.train.tokens import TokenRows, in_order_of_length
 
 Method = Literal["head", "lora", "full"]
 
-TOKENS_PER_BATCH = 4096
+TOKENS_PER_BATCH = {"cpu": 1024}
+"""For reading without training: what a processor's cache holds, and more on other devices."""
+_TOKENS_PER_BATCH_ELSEWHERE = 16384
 HEAD_SCALE = 20.0
 """Logits of a head started from class means: cosine similarity times this."""
 
@@ -26,16 +28,16 @@ class TextClassifier(nn.Module):
         self.encoder = encoder
         self.head = nn.Linear(encoder.config.hidden_size, num_labels)  # type: ignore[union-attr]
 
-    def forward(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    def forward(self, ids_BT: Tensor, mask_BT: Tensor | None = None) -> Tensor:
         """Logits, shape (B, L)."""
         return self.head(embed(self.encoder, ids_BT, mask_BT))
 
 
-def embed(encoder: nn.Module, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    """One vector of length 1 for each text, shape (B, D)."""
-    # Without padding there is nothing to mask, and attention does less.
-    padded = None if bool(mask_BT.all()) else mask_BT
-    states_BTD = encoder(input_ids=ids_BT, attention_mask=padded).last_hidden_state
+def embed(encoder: nn.Module, ids_BT: Tensor, mask_BT: Tensor | None = None) -> Tensor:
+    """One vector of length 1 for each text, shape (B, D). Without a mask nothing is padding."""
+    states_BTD = encoder(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state
+    if mask_BT is None:
+        return F.normalize(states_BTD.mean(1), dim=-1)
     weights_BT1 = mask_BT.unsqueeze(-1).to(states_BTD.dtype)
     return F.normalize((states_BTD * weights_BT1).sum(1) / weights_BT1.sum(1), dim=-1)
 
@@ -94,10 +96,11 @@ def embed_rows(
     """Embeddings of all rows, shape (N, D), in their order."""
     encoder.eval()
     out: NDArray[np.float32] | None = None
-    for rows in in_order_of_length(tokens.lengths_N, TOKENS_PER_BATCH):
-        ids_BT, mask_BT = tokens.padded(rows)
+    tokens_per_batch = TOKENS_PER_BATCH.get(device, _TOKENS_PER_BATCH_ELSEWHERE)
+    for rows in in_order_of_length(tokens.lengths_N, tokens_per_batch):
+        inputs = [part.to(device) for part in tokens.batch(rows)]
         with autocast(device, dtype):
-            found = embed(encoder, ids_BT.to(device), mask_BT.to(device)).float().cpu().numpy()
+            found = embed(encoder, *inputs).float().cpu().numpy()
         out = np.empty((len(tokens), found.shape[1]), dtype=np.float32) if out is None else out
         out[rows] = found
     assert out is not None, "no rows to embed"

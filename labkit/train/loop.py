@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from labkit.errors import LabkitError
 from labkit.train.checkpoint import (
     Checkpoints,
     DiskFull,
@@ -114,6 +115,7 @@ class _Fit:
         self.class_weights_L = class_weights_L
         self.checkpoints = checkpoints
         self.optimizer = _optimizer(model, settings)
+        self.trained = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
         self.steps_per_epoch = len(rows.batches(settings.batch_size, (0,)))
@@ -169,10 +171,10 @@ class _Fit:
             label_smoothing=self.settings.label_smoothing,
         )
         loss.backward()
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        nn.utils.clip_grad_norm_(parameters, self.settings.max_gradient_norm)
+        nn.utils.clip_grad_norm_(self.trained, self.settings.max_gradient_norm)
+        rate_factor = self._rate_factor()
         for group in self.optimizer.param_groups:
-            group["lr"] = group["full_lr"] * self._rate_factor()
+            group["lr"] = group["full_lr"] * rate_factor
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.progress.step += 1
@@ -188,6 +190,7 @@ class _Fit:
 
     def _validate(self) -> None:
         loss, accuracy = self.hooks.validate()
+        _require_finite(loss)
         self.model.train()
         if loss < self.progress.best_loss:
             self.progress.best_loss, self.progress.best_accuracy = loss, accuracy
@@ -208,6 +211,7 @@ class _Fit:
         elapsed = now - self.last_report
         if elapsed < REPORT_EVERY_S and self.progress.step > 1:
             return
+        _require_finite(float(loss))
         rate = self.rows_since_report / elapsed
         self.rate = rate if not self.rate else 0.8 * self.rate + 0.2 * rate
         self.last_report, self.rows_since_report = now, 0
@@ -236,6 +240,11 @@ class _Fit:
         with torch.no_grad():
             for name, tensor in self.best.items():
                 parameters[name].copy_(tensor)
+
+
+def _require_finite(loss: float) -> None:
+    if not math.isfinite(loss):
+        raise LabkitError("Training came apart: the loss is no number. Lower learning_rate.")
 
 
 def _optimizer(model: nn.Module, settings: LoopSettings) -> torch.optim.AdamW:

@@ -31,15 +31,19 @@ class TokenRows:
         pieces = [self.ids[self.starts[n] : self.starts[n + 1]] for n in rows]
         return _join(pieces)
 
-    def padded(self, rows: NDArray[np.int64], pad: int = 0) -> tuple[Tensor, Tensor]:
-        """Ids and mask of those rows, (B, T) each, T the longest of them."""
+    def batch(self, rows: NDArray[np.int64]) -> tuple[Tensor, ...]:
+        """Ids and mask of those rows, (B, T) each, T the longest of them.
+
+        Rows of one length have no mask: there is nothing to hide, and attention does less.
+        """
         lengths_B = self.lengths_N[rows]
         mask_BT = np.arange(lengths_B.max(initial=1)) < lengths_B[:, None]
-        ids_BT = np.full(mask_BT.shape, pad, dtype=np.int64)
+        ids_BT = np.zeros(mask_BT.shape, dtype=np.int64)
         ids_BT[mask_BT] = np.concatenate(
             [self.ids[self.starts[n] : self.starts[n + 1]] for n in rows]
         )
-        return torch.from_numpy(ids_BT), torch.from_numpy(mask_BT)
+        ids = torch.from_numpy(ids_BT)
+        return (ids,) if mask_BT.all() else (ids, torch.from_numpy(mask_BT))
 
 
 def tokenize(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> TokenRows:

@@ -20,6 +20,7 @@ from labkit.train.classifier import (
     best_temperature,
     negative_log_likelihood,
 )
+from labkit.train.dropout import use_byte_dropout
 from labkit.train.encoder import (
     Method,
     TextClassifier,
@@ -33,6 +34,7 @@ from labkit.train.encoder import (
 from labkit.train.instant import fit_regression
 from labkit.train.loop import Hooks, LoopSettings, fit
 from labkit.train.tokens import TokenRows, batches_of_like_length, tokenize
+from labkit.train.vocabulary import NarrowVocabulary
 
 _EMBEDDINGS = "embeddings.npy"
 
@@ -67,7 +69,7 @@ class Tuning:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _TokenBatches:
+class TokenBatches:
     """Rows as the loop of a whole encoder sees them: token ids, batched by length."""
 
     tokens: TokenRows
@@ -77,11 +79,11 @@ class _TokenBatches:
         return batches_of_like_length(self.tokens.lengths_N, batch_size, seed)
 
     def inputs(self, rows: NDArray[np.int64]) -> tuple[Tensor, ...]:
-        return self.tokens.padded(rows)
+        return self.tokens.batch(rows)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _EmbeddingBatches:
+class EmbeddingBatches:
     """Rows as the loop of a head alone sees them: embeddings that do not change."""
 
     embeddings_ND: NDArray[np.float32]
@@ -98,7 +100,7 @@ class _EmbeddingBatches:
 def instant_answers(tuning: Tuning, texts: Sequence[str]) -> NDArray[np.int64]:
     """What logistic regression over frozen embeddings answers to `texts`, as label indices.
 
-    Reports its accuracy on the validation part before it answers.
+    Reports its accuracy on the validation part, then learns from that part too and answers.
     """
     tuning.report(phase="reading every row once with the base model")
     encoder, tokenizer = load_encoder(tuning.base)
@@ -110,11 +112,13 @@ def instant_answers(tuning: Tuning, texts: Sequence[str]) -> NDArray[np.int64]:
 
     train_ND = embedded(tuning.train.texts)
     np.save(tuning.folder / _EMBEDDINGS, train_ND, allow_pickle=False)
-    regression = fit_regression(train_ND, tuning.train.labels_N, tuning.loop.seed)
-    guessed = regression.predict(embedded(tuning.validation.texts))
-    accuracy = float((guessed == tuning.validation.labels_N).mean())
+    validation_VD = embedded(tuning.validation.texts)
+    train_N, validation_V = tuning.train.labels_N, tuning.validation.labels_N
+    guessed = fit_regression(train_ND, train_N, tuning.loop.seed).predict(validation_VD)
+    accuracy = float((guessed == validation_V).mean())
     tuning.report(phase="the instant answer is ready", instant_accuracy=accuracy)
-    return regression.predict(embedded(texts))
+    both_ND, both_N = np.vstack([train_ND, validation_VD]), np.append(train_N, validation_V)
+    return fit_regression(both_ND, both_N, tuning.loop.seed).predict(embedded(texts))
 
 
 def tune(tuning: Tuning) -> TunedClassifier | None:
@@ -129,11 +133,17 @@ def tune(tuning: Tuning) -> TunedClassifier | None:
     embeddings_ND = _frozen_embeddings(tuning, model, tokens)
     start_head_from_means(model.head, embeddings_ND, tuning.train.labels_N)
     prepare_method(model, tuning.method, tuning.lora_rank)
+    use_byte_dropout(model)
     tuning.report(phase="training")
     if tuning.method == "head":
         done = _fit_head(tuning, model, embeddings_ND, validation)
-    else:
+    elif tuning.method == "lora":
         done = _fit_model(tuning, model, tokens, validation)
+    else:
+        vocabulary = NarrowVocabulary(model.encoder, tokens, validation)
+        used = vocabulary.renumber(tokens), vocabulary.renumber(validation)
+        done = _fit_model(tuning, model, *used)
+        vocabulary.restore()
     if not done:
         return None
     merge_adapters(model)
@@ -162,7 +172,7 @@ def _frozen_embeddings(
 def _fit_model(
     tuning: Tuning, model: TextClassifier, tokens: TokenRows, validation: TokenRows
 ) -> bool:
-    rows = _TokenBatches(tokens=tokens, labels_N=tuning.train.labels_N)
+    rows = TokenBatches(tokens=tokens, labels_N=tuning.train.labels_N)
 
     def validate() -> NDArray[np.float32]:
         return logits_of_rows(model, validation, tuning.loop.device, tuning.loop.dtype)
@@ -178,7 +188,7 @@ def _fit_head(
 ) -> bool:
     device = tuning.loop.device
     frozen_VD = torch.from_numpy(embed_rows(model.encoder, validation, device, tuning.loop.dtype))
-    rows = _EmbeddingBatches(embeddings_ND=embeddings_ND, labels_N=tuning.train.labels_N)
+    rows = EmbeddingBatches(embeddings_ND=embeddings_ND, labels_N=tuning.train.labels_N)
 
     @torch.inference_mode()
     def validate() -> NDArray[np.float32]:
@@ -190,7 +200,7 @@ def _fit_head(
 def _fit(
     tuning: Tuning,
     trained: nn.Module,
-    rows: _TokenBatches | _EmbeddingBatches,
+    rows: TokenBatches | EmbeddingBatches,
     validation_logits: Callable[[], NDArray[np.float32]],
 ) -> bool:
     def validate() -> tuple[float, float]:

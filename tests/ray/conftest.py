@@ -15,6 +15,7 @@ import pytest
 from labkit.demo import demo_weights
 from labkit.models.catalogue import add_model, inspect_folder
 from labkit.processes import all_processes, environment_value, identify, send_signal
+from tests.unit.tiny_encoder import save_tiny_encoder
 
 DEADLINE_S = 120
 HOTLINE = Path(__file__).parents[2] / "labkit" / "demo" / "hotline.csv"
@@ -30,10 +31,19 @@ def wait_for(condition: Callable[[], Any], what: str, deadline_s: float = DEADLI
     pytest.fail(f"waited {deadline_s} s for {what}")
 
 
+def command_line(pid: int) -> str:
+    """The arguments of a process; empty where it has ended."""
+    try:
+        found = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return ""
+    return found.replace(b"\0", b" ").decode(errors="replace")
+
+
 class Lab:
     """A site in a folder of its own, used through the command line as a person would."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, tiny: Path):
         self.folder = folder
         self.scratch = folder / "scratch"
         self.scratch.mkdir(mode=0o700)
@@ -42,6 +52,7 @@ class Lab:
         )
         (folder / "labkit.toml").write_text(settings)
         add_model(folder / "models", inspect_folder(demo_weights(), name="minilm"))
+        add_model(folder / "models", inspect_folder(tiny, name="tiny"))
         self.environment = {
             **{key: os.environ[key] for key in ("PATH", "LANG") if key in os.environ},
             "HOME": str(folder),
@@ -67,8 +78,8 @@ class Lab:
 
     def start(self, *flags: str, data: Path = HOTLINE) -> str:
         """Start a run of text classification and return its id."""
-        common = ("--recipe=text-classification", "--base=minilm", "--label=category")
-        said = self.labkit("run", "start", *common, f"--data={data}", "--json", *flags)
+        common = ("--recipe=text-classification", "--label=category", f"--data={data}", "--json")
+        said = self.labkit("run", "start", *common, *flags)
         return json.loads(said)["run"]
 
     def show(self, run: str) -> dict[str, Any]:
@@ -104,30 +115,54 @@ class Lab:
         mine = []
         for pid in all_processes():
             if environment_value(pid, "LABKIT_SITE_OF_TEST") == str(self.folder):
-                command = Path(f"/proc/{pid}/cmdline")
-                if name in command.read_bytes().replace(b"\0", b" ").decode(errors="replace"):
-                    mine.append(pid)
-        return mine
+                mine.append(pid)
+        return [pid for pid in mine if name in command_line(pid)]
 
     def kill(self, name: str) -> None:
-        """kill -9 of the one process whose command line has `name` in it."""
+        """kill -9 of the one process of a job whose command line has `name` in it."""
         (pid,) = self.processes(name)
+        self._kill(pid)
+
+    def kill_supervisor(self) -> None:
+        """kill -9 of the scheduler's process beside the one job."""
+        mine = [str(self.folder / "state"), "labkit.schedulers._local_supervisor"]
+        (pid,) = [pid for pid in all_processes() if all(word in command_line(pid) for word in mine)]
+        self._kill(pid)
+
+    def _kill(self, pid: int) -> None:
         identity = identify(pid)
         assert identity is not None
         send_signal(identity, signal.SIGKILL)
+
+    def leftovers_of_the_dead(self) -> list[str]:
+        """Folders of nodes that are no longer alive."""
+        from labkit.processes import ProcessIdentity, is_alive
+
+        owners = {
+            path: json.loads(path.read_text()) for path in self.scratch.glob("lk*/owner.json")
+        }
+        return [
+            p.parent.name for p, owner in owners.items() if not is_alive(ProcessIdentity(**owner))
+        ]
 
     def leftovers(self) -> list[str]:
         return [*map(str, self.processes()), *(path.name for path in self.scratch.iterdir())]
 
 
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base model that trains in no time, for tests of everything around the training."""
+    return save_tiny_encoder(tmp_path_factory.mktemp("tiny"))
+
+
 @pytest.fixture
-def lab() -> Iterator[Lab]:
+def lab(tiny_encoder: Path) -> Iterator[Lab]:
     """A lab under a short path, as Ray's sockets need; whatever of it still lives is ended."""
     import shutil
     import tempfile
 
     folder = Path(tempfile.mkdtemp(prefix="lt", dir="/tmp"))
-    lab = Lab(folder)
+    lab = Lab(folder, tiny_encoder)
     marker = f'[environment.set]\nLABKIT_SITE_OF_TEST = "{folder}"\n'
     with (folder / "labkit.toml").open("a") as file:
         file.write("\n" + marker)

@@ -75,7 +75,7 @@ def test_every_letter_is_read_right(tmp_path: Path, text: str, encoding: str, fo
 @pytest.mark.parametrize(
     ("line", "encoding"),
     [(line, "big5") for line in TAIWAN.splitlines()[1:]]
-    + [(line, "gb18030") for line in CHINA.splitlines()[1:]],
+    + [(line, "gb18030") for line in (CHINA + TAIWAN).splitlines() if not line.isascii()],
 )
 def test_a_single_row_of_chinese_is_enough(line: str, encoding: str):
     assert guess_old_encoding(line.encode(encoding)) == encoding

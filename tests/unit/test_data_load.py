@@ -52,9 +52,10 @@ def test_the_delimiter_is_found_even_among_quoted_others(tmp_path: Path, delimit
 
 
 def test_a_comma_in_the_texts_is_no_delimiter(tmp_path: Path):
-    table = load_table(write(tmp_path, "de.csv", "Text;Art\nHallo, du;x\nJa, nein, doch;y\n"))
+    rows = ["Text, kurz;Art", "Hallo, du;x", "Ja;y", "Nein, doch, oh;z"]
+    table = load_table(write(tmp_path, "de.csv", "\n".join(rows)))
     assert table.delimiter == ";"
-    assert table.frame["Text"].to_list() == ["Hallo, du", "Ja, nein, doch"]
+    assert table.frame["Text, kurz"].to_list() == ["Hallo, du", "Ja", "Nein, doch, oh"]
 
 
 def test_one_column_has_no_delimiter(tmp_path: Path):
@@ -149,6 +150,8 @@ def test_columns_without_a_name_are_named_by_their_place(tmp_path: Path):
     table = load_table(write(tmp_path, "t.csv", ",text,,label\n0,hello,,a\n1,bye,,b\n"))
     assert table.frame.columns == ["column 1", "text", "label"]
     assert finding(table, "blank-column-name").rows == (1,)
+    table = load_table(write(tmp_path, "t.csv", "text,label,\nhello,a,\n"))
+    assert (table.frame.columns, table.findings) == (["text", "label"], [])
 
 
 def test_a_path_that_is_no_readable_file_says_what_to_do(tmp_path: Path):
@@ -188,10 +191,17 @@ def test_json_lines_are_columns_of_all_keys(tmp_path: Path):
 
 
 def test_lines_that_hold_no_object_are_set_aside(tmp_path: Path):
-    lines = ['{"text": "a"}', "{broken", "[1]", '{"text": "half \\ud800"}', "[" * 100_000]
+    lines = [
+        '{"text": "a"}',
+        "{broken",
+        "[1]",
+        '{"text": "half \\ud800"}',
+        "[" * 100_000,
+        '{"\\udc00": 1}',
+    ]
     table = load_table(write(tmp_path, "t.ndjson", "\n".join([*lines, '{"text": "z"}'])))
     assert table.frame["text"].to_list() == ["a", "z"]
-    assert finding(table, "broken-json").rows == (2, 3, 5)
+    assert finding(table, "broken-json").rows == (2, 3, 5, 6)
     assert finding(table, "damaged-characters").rows == (4,)
 
 

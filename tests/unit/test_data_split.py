@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from labkit.data.check import Examples
@@ -156,6 +156,17 @@ def test_the_text_that_moves_has_the_smallest_hash():
     assert moved == [min(range(3), key=lambda index: places([training[index][0]]))]
 
 
+def test_a_text_with_two_labels_stays_unless_one_could_not_be_learnt_without():
+    hashed = hashed_parts(many_rows(200))
+    training = [f"text number {n}" for n in range(200) if hashed[n] == "train"][:6]
+    heldout = [f"text number {n}" for n in range(200) if hashed[n] == "heldout"][:2]
+    rows = [(text, label) for text in training for label in "xy"]
+    assert set(part_names(split_rows(rows))) == {"train"}
+    moved = part_names(split_rows([*rows, *((text, label) for text in heldout for label in "vw")]))
+    assert moved[12:].count("train") == 2
+
+
+@example(["か\u3099", "e\u0301"])
 @quick
 @given(
     st.lists(st.text(alphabet="a é\u0301\n\x85\xa0\u1100\u1161\u2028\u3000か\u3099ﾊ", max_size=6))

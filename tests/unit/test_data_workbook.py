@@ -99,10 +99,11 @@ def test_what_is_no_workbook_is_refused(tmp_path: Path):
             load_table(tmp_path / name)
 
 
-def test_one_cell_in_the_far_corner_does_not_take_all_memory(tmp_path: Path):
+@pytest.mark.parametrize("cell", ["XFD1048576", "ALL200000"], ids=["550 GB", "6.4 GB"])
+def test_one_cell_in_the_far_corner_does_not_take_all_memory(tmp_path: Path, cell: str):
     path = tmp_path / "corner.xlsx"
     save(path, {"S": [["text", "label"], ["a", "b"]]})
-    repack(path, "xl/worksheets/sheet1.xml", 'r="B2"', 'r="XFD1048576"')
+    repack(path, "xl/worksheets/sheet1.xml", 'r="B2"', f'r="{cell}"')
     with pytest.raises(DataError, match=r"corner\.xlsx cannot be read.*4\.0 GB of memory"):
         load_table(path)
 

@@ -1,0 +1,217 @@
+"""The two trainings that the bench compares, from the same model to an accuracy each."""
+
+import tempfile
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from labkit.demo import demo_weights
+from labkit.train.checkpoint import Checkpoints
+from labkit.train.dropout import use_byte_dropout
+from labkit.train.encoder import (
+    TextClassifier,
+    embed_rows,
+    load_encoder,
+    logits_of_rows,
+    start_head_from_means,
+)
+from labkit.train.loop import Hooks, LoopSettings, fit
+from labkit.train.precision import training_dtype
+from labkit.train.tokens import TokenRows, tokenize
+from labkit.train.tuning import TokenBatches
+from labkit.train.vocabulary import NarrowVocabulary
+from tests.bench import banking77
+
+MAX_TOKENS = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What both are to train."""
+
+    train: TokenRows
+    labels_N: NDArray[np.int64]
+    test: TokenRows
+    test_labels_N: NDArray[np.int64]
+    embeddings_ND: NDArray[np.float32]
+    """Of the training rows, frozen: both heads start from their class means."""
+    settings: LoopSettings
+
+    def model(self, attention: str = "eager") -> TextClassifier:
+        encoder, _ = load_encoder(demo_weights())
+        encoder.set_attn_implementation(attention)  # type: ignore[operator]
+        torch.manual_seed(self.settings.seed)
+        model = TextClassifier(encoder, int(self.labels_N.max()) + 1)
+        start_head_from_means(model.head, self.embeddings_ND, self.labels_N)
+        return model
+
+
+@dataclass(frozen=True)
+class Outcome:
+    rows: int
+    """Rows trained, of all epochs."""
+    wall_s: float
+    processor_s: float
+    """Of all threads; where others want the cores too, a fairer clock than the wall's."""
+    accuracy: float
+    """On the test part."""
+
+    @property
+    def rows_per_second(self) -> float:
+        return self.rows / self.wall_s
+
+    @property
+    def rows_per_core_second(self) -> float:
+        return self.rows / self.processor_s
+
+
+def prepare(*, num_rows: int, num_epochs: int) -> Job:
+    """`num_rows` rows drawn from the train file, and the whole test file."""
+    encoder, tokenizer = load_encoder(demo_weights())
+    texts, names = banking77.read(banking77.TRAIN)
+    test_texts, test_names = banking77.read(banking77.TEST)
+    index = {name: number for number, name in enumerate(sorted(set(names)))}
+    drawn = np.random.default_rng(0).permutation(len(texts))[:num_rows]
+    train = tokenize(tokenizer, [texts[n] for n in drawn], MAX_TOKENS)
+    dtype = training_dtype("cpu")
+    return Job(
+        train=train,
+        labels_N=np.array([index[names[n]] for n in drawn]),
+        test=tokenize(tokenizer, test_texts, MAX_TOKENS),
+        test_labels_N=np.array([index[name] for name in test_names]),
+        embeddings_ND=embed_rows(encoder, train, "cpu", dtype),
+        settings=LoopSettings(
+            num_epochs=num_epochs,
+            batch_size=64,
+            learning_rate=2e-4,
+            head_learning_rate=2e-4,  # The Trainer has one learning rate.
+            label_smoothing=0.1,
+            dtype=dtype,
+        ),
+    )
+
+
+def train_ours(job: Job) -> Outcome:
+    """As `labkit.train.tuning` does, without validation and checkpoints, as the Trainer."""
+    model = job.model()
+    use_byte_dropout(model)
+    clock = _Clock()
+    vocabulary = NarrowVocabulary(model.encoder, job.train)
+    rows = TokenBatches(tokens=vocabulary.renumber(job.train), labels_N=job.labels_N)
+    always_better = count(0, -1)  # The last weights stay, as with the Trainer.
+    fit(
+        model,
+        rows,
+        job.settings,
+        class_weights_L=None,
+        checkpoints=_NoCheckpoints(Path()),
+        resume_from=None,
+        hooks=Hooks(
+            report=_silent,
+            should_stop=lambda: False,
+            validate=lambda: (float(next(always_better)), 0.0),
+        ),
+    )
+    vocabulary.restore()
+    return clock.outcome(job, model)
+
+
+def train_by_trainer(job: Job, *, best: bool) -> Outcome:
+    """With transformers' Trainer, at its defaults or as fast as its options make it."""
+    from transformers import AutoTokenizer, DataCollatorWithPadding, PrinterCallback, Trainer
+
+    model = job.model("eager" if best else "sdpa")
+    tokenizer = AutoTokenizer.from_pretrained(demo_weights(), local_files_only=True)
+    rows = [
+        {"input_ids": job.train.ids[start:end].tolist(), "labels": int(label)}
+        for start, end, label in zip(
+            job.train.starts[:-1], job.train.starts[1:], job.labels_N, strict=True
+        )
+    ]
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = Trainer(
+            model=_WithLoss(model, job.settings.label_smoothing),
+            args=_arguments(job, folder, best=best),
+            train_dataset=rows,  # type: ignore[arg-type]
+            data_collator=DataCollatorWithPadding(tokenizer),
+        )
+        trainer.remove_callback(PrinterCallback)
+        clock = _Clock()
+        trainer.train()
+    return clock.outcome(job, model)
+
+
+def _arguments(job: Job, folder: str, *, best: bool) -> Any:
+    from transformers import TrainingArguments
+
+    settings = job.settings
+    return TrainingArguments(
+        output_dir=folder,
+        per_device_train_batch_size=settings.batch_size,
+        num_train_epochs=settings.num_epochs,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        warmup_steps=settings.warmup_share,
+        bf16=settings.dtype == torch.bfloat16,
+        seed=settings.seed,
+        use_cpu=True,
+        save_strategy="no",
+        logging_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        train_sampling_strategy="group_by_length" if best else "random",
+    )
+
+
+class _WithLoss(nn.Module):
+    """The same classifier as the Trainer wants it: named inputs, and the loss with it."""
+
+    def __init__(self, model: TextClassifier, label_smoothing: float):
+        super().__init__()
+        self.model, self.label_smoothing = model, label_smoothing
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None
+    ) -> Mapping[str, Tensor]:
+        logits_BL = self.model(input_ids, attention_mask)
+        assert labels is not None, "the Trainer is only asked to train"
+        smoothed = nn.functional.cross_entropy(
+            logits_BL.float(), labels, label_smoothing=self.label_smoothing
+        )
+        return {"loss": smoothed, "logits": logits_BL}
+
+
+class _NoCheckpoints(Checkpoints):
+    def save(self, step: int, tensors: object, state: object) -> Path:
+        return self.folder
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.wall, self.processor = time.perf_counter(), time.process_time()
+
+    def outcome(self, job: Job, model: TextClassifier) -> Outcome:
+        """Stops the clock first, then measures on the test part."""
+        wall = time.perf_counter() - self.wall
+        processor = time.process_time() - self.processor
+        answers_N = logits_of_rows(model, job.test, "cpu", job.settings.dtype).argmax(axis=1)
+        return Outcome(
+            rows=len(job.train) * job.settings.num_epochs,
+            wall_s=wall,
+            processor_s=processor,
+            accuracy=float((answers_N == job.test_labels_N).mean()),
+        )
+
+
+def _silent(**_: Any) -> None:
+    pass

@@ -1,0 +1,95 @@
+"""What tests of all kinds share: a site in a folder of its own, and a base model of 50 KB."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from labkit.models.catalogue import BaseEntry, add_model, inspect_folder
+from labkit.settings import Site, load_site
+
+SETTINGS = """\
+name = "test"
+runs = "runs"
+state = "state"
+catalogue = "models"
+
+[clusters.here]
+num_cpus = 2
+num_gpus = 0
+memory = "64 GB"
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home: nothing of the person who runs the tests is read or written."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("CONFIG", "STATE", "CACHE", "DATA"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(home / f".{name.lower()}"))
+    monkeypatch.delenv("LABKIT_SITE", raising=False)
+    return home
+
+
+@pytest.fixture
+def site(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """A site with all its folders in `tmp_path`, in force for this process."""
+    (tmp_path / "labkit.toml").write_text(SETTINGS)
+    monkeypatch.setenv("LABKIT_SITE", str(tmp_path / "labkit.toml"))
+    monkeypatch.chdir(tmp_path)
+    return load_site()
+
+
+@pytest.fixture
+def base_folder(tmp_path: Path) -> Path:
+    """A folder that looks like a base model's, made without torch; nothing can be tuned on it."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    config = {"model_type": "bert", "hidden_size": 8, "num_hidden_layers": 2}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "tokenizer.json").write_text('{"model": {"type": "WordPiece"}}')
+    save_file({"a": np.zeros((3, 4), np.float32)}, folder / "model.safetensors")
+    return folder
+
+
+@pytest.fixture
+def base(site: Site, base_folder: Path) -> BaseEntry:
+    """That base model in the site's catalogue, as 'thin'."""
+    entry = inspect_folder(base_folder, name="thin")
+    add_model(site.catalogue, entry)
+    return entry
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random BERT of two layers, 32 wide, with its own word-piece tokenizer."""
+    pytest.importorskip("torch")
+    from tests.unit.tiny_encoder import save_tiny_encoder
+
+    return save_tiny_encoder(tmp_path_factory.mktemp("tiny-base"))
+
+
+@pytest.fixture
+def write_csv(tmp_path: Path) -> Callable[..., Path]:
+    """Write rows under a header: `write_csv("a.csv", [("hello", "greeting")])`."""
+
+    def write(name: str, rows: list[tuple[str, ...]], header: str = "text,label") -> Path:
+        path = tmp_path / name
+        with path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([header.split(","), *rows])
+        return path
+
+    return write
+
+
+@pytest.fixture
+def pets(write_csv: Callable[..., Path]) -> Path:
+    """A table of sixty good rows with two labels."""
+    rows = [(f"text {n} about {'cats' if n % 2 else 'dogs'}", "cd"[n % 2]) for n in range(60)]
+    return write_csv("pets.csv", rows)
