@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -23,6 +24,27 @@ num_cpus = 2
 num_gpus = 0
 memory = "64 GB"
 """
+
+
+SOAK_ROUNDS = 20
+INPUTS, SOAK_INPUTS = 40, 10_000
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="repeat: 20 rounds, 10,000 inputs")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    inputs = SOAK_INPUTS if config.getoption("--soak") else INPUTS
+    hypothesis.settings.register_profile("labkit", max_examples=inputs, deadline=None)
+    hypothesis.settings.load_profile("labkit")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that takes `soak_round` runs once, and 20 times in `make soak`."""
+    if "soak_round" in metafunc.fixturenames:
+        rounds = SOAK_ROUNDS if metafunc.config.getoption("--soak") else 1
+        metafunc.parametrize("soak_round", range(rounds))
 
 
 @pytest.fixture

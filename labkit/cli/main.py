@@ -23,6 +23,7 @@ app = App(
     help="A self-service AI lab: tune local foundation models on your own data.",
     version=__version__,
     result_action="return_int_as_exit_code_else_zero",
+    suppress_keyboard_interrupt=False,
 )
 app.command("labkit.cli.run:app", name="run", help="Start runs, follow them, use their models.")
 app.command("labkit.cli.data:app", name="data", help="Look at your data before you use it.")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 
 from labkit.accelerators import ACCELERATORS
 from labkit.clusters import open_cluster
@@ -252,6 +253,7 @@ def _pool(pools: Sequence[Pool], spec: RunSpec, cluster: str) -> Pool:
     return fitting[0]
 
 
+@cache
 def _flops(num_cpus: int, device: str) -> float:
     """What a matrix product reaches here in float32, tried for some 20 ms; a guess for a GPU."""
     if device != "cpu":

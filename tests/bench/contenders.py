@@ -64,6 +64,8 @@ class Outcome:
     """Of all threads; where others want the cores too, a fairer clock than the wall's."""
     accuracy: float
     """On the test part."""
+    padding: float
+    """Tokens with padding for each token without."""
 
     @property
     def rows_per_second(self) -> float:
@@ -122,7 +124,10 @@ def train_ours(job: Job) -> Outcome:
         ),
     )
     vocabulary.restore()
-    return clock.outcome(job, model)
+    clock.stop()
+    batches = rows.batches(job.settings.batch_size, (job.settings.seed, 0))
+    padded = sum(len(batch) * job.train.lengths_N[batch].max() for batch in batches)
+    return clock.outcome(job, model, int(padded) * job.settings.num_epochs)
 
 
 def train_by_trainer(job: Job, *, best: bool) -> Outcome:
@@ -137,10 +142,11 @@ def train_by_trainer(job: Job, *, best: bool) -> Outcome:
             job.train.starts[:-1], job.train.starts[1:], job.labels_N, strict=True
         )
     ]
+    with_loss = _WithLoss(model, job.settings.label_smoothing)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer = Trainer(
-            model=_WithLoss(model, job.settings.label_smoothing),
+            model=with_loss,
             args=_arguments(job, folder, best=best),
             train_dataset=rows,  # type: ignore[arg-type]
             data_collator=DataCollatorWithPadding(tokenizer),
@@ -148,7 +154,8 @@ def train_by_trainer(job: Job, *, best: bool) -> Outcome:
         trainer.remove_callback(PrinterCallback)
         clock = _Clock()
         trainer.train()
-    return clock.outcome(job, model)
+        clock.stop()
+    return clock.outcome(job, model, with_loss.num_tokens)
 
 
 def _arguments(job: Job, folder: str, *, best: bool) -> Any:
@@ -178,11 +185,12 @@ class _WithLoss(nn.Module):
 
     def __init__(self, model: TextClassifier, label_smoothing: float):
         super().__init__()
-        self.model, self.label_smoothing = model, label_smoothing
+        self.model, self.label_smoothing, self.num_tokens = model, label_smoothing, 0
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None
     ) -> Mapping[str, Tensor]:
+        self.num_tokens += input_ids.numel()
         logits_BL = self.model(input_ids, attention_mask)
         assert labels is not None, "the Trainer is only asked to train"
         smoothed = nn.functional.cross_entropy(
@@ -200,15 +208,19 @@ class _Clock:
     def __init__(self) -> None:
         self.wall, self.processor = time.perf_counter(), time.process_time()
 
-    def outcome(self, job: Job, model: TextClassifier) -> Outcome:
-        """Stops the clock first, then measures on the test part."""
-        wall = time.perf_counter() - self.wall
-        processor = time.process_time() - self.processor
+    def stop(self) -> None:
+        self.wall = time.perf_counter() - self.wall
+        self.processor = time.process_time() - self.processor
+
+    def outcome(self, job: Job, model: TextClassifier, num_tokens: int) -> Outcome:
+        """What the stopped clock shows, with the accuracy on the test part."""
+        num_epochs = job.settings.num_epochs
         answers_N = logits_of_rows(model, job.test, "cpu", job.settings.dtype).argmax(axis=1)
         return Outcome(
-            rows=len(job.train) * job.settings.num_epochs,
-            wall_s=wall,
-            processor_s=processor,
+            rows=len(job.train) * num_epochs,
+            wall_s=self.wall,
+            processor_s=self.processor,
+            padding=num_tokens / (len(job.train.ids) * num_epochs),
             accuracy=float((answers_N == job.test_labels_N).mean()),
         )
 

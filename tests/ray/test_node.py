@@ -168,7 +168,7 @@ print(found)
         node.communicate(timeout=30)
 
 
-def test_the_end_of_ray_ends_the_job(folder: Path) -> None:
+def test_the_end_of_ray_ends_the_job(folder: Path, soak_round: int) -> None:
     node = start_node(folder, HOLD)
     assert node.stdout
     node.stdout.readline()

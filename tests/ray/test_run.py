@@ -82,7 +82,7 @@ def check_prediction(lab: Lab, run: str) -> None:
     assert {"text", "answer", "confidence", "unsure"} == set(rows[0])
 
 
-def test_stop_saves_and_resume_goes_on(lab: Lab) -> None:
+def test_stop_saves_and_resume_goes_on(lab: Lab, soak_round: int) -> None:
     run = lab.start(*LONG)
     lab.wait_for_step(run, 5)
     lab.labkit("run", "stop", run)
@@ -100,7 +100,7 @@ def test_stop_saves_and_resume_goes_on(lab: Lab) -> None:
     wait_for(lambda: not lab.leftovers(), "everything of the run to be gone", 15)
 
 
-def test_kill_9_of_worker_head_and_job_in_turn(lab: Lab) -> None:
+def test_kill_9_of_worker_head_and_job_in_turn(lab: Lab, soak_round: int) -> None:
     run = lab.start(*LONG)
     lab.wait_for_step(run, 25)
     before = lab.status(run)["step"]
@@ -144,11 +144,11 @@ def test_the_persons_file_may_go_while_it_runs(lab: Lab) -> None:
 def test_a_full_disk_stops_no_training_and_is_said(lab: Lab) -> None:
     runs = lab.folder / "runs"
     runs.mkdir(mode=0o700)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=120m,mode=0700", "tmpfs", str(runs)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=60m,mode=0700", "tmpfs", str(runs)]
     if subprocess.run(mount, capture_output=True).returncode != 0:
         pytest.skip("no file system may be mounted here")
     try:
-        run = lab.start("--base=minilm", "--epochs=1")
+        run = lab.start(*QUICK)
         lab.wait_for_state(run, "failed")
         message = json.loads(lab.labkit_any("run", "show", run, "--json"))["message"]
         assert "free" in message and "labkit run delete" in message and "resume" in message

@@ -20,7 +20,7 @@ Row = tuple[str, str]
 texts = st.text(alphabet="ab \u3000\u0301é\n", max_size=5)
 tables = st.lists(st.tuples(texts, st.sampled_from("xyz")), max_size=40)
 shares = st.sampled_from([0.0, 0.1, 0.4])
-quick = settings(max_examples=40, deadline=None, database=None)
+quick = settings(deadline=None, database=None)
 
 
 def split_rows(rows: list[Row], validation: float = 0.2, heldout: float = 0.3) -> Parts:

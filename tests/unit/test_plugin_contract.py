@@ -3,14 +3,36 @@
 A new plug-in is found by its file's name and is tested here without a change.
 """
 
+import asyncio
+import inspect
 import subprocess
 import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
+from pydantic import BaseModel, ValidationError
 
 from labkit.accelerators import ACCELERATORS
 from labkit.accelerators.base import Accelerator
 from labkit.errors import UsageError
+from labkit.models.catalogue import TASK_BY_FAMILY
+from labkit.parsing import allowed
+from labkit.recipes import RECIPES
+from labkit.recipes.base import Recipe
+from labkit.resources import Resources
+from labkit.runs.spec import RunSpec
+from labkit.schedulers import SCHEDULERS
+from labkit.schedulers.base import (
+    JobEnd,
+    JobKind,
+    JobResources,
+    JobSpec,
+    Outcome,
+    Scheduler,
+    SchedulerPlugin,
+)
 
 # torch and the like would make the hub and the command line slow to start.
 HEAVY = {"torch", "ray", "transformers", "panel", "ipywidgets"}
@@ -93,3 +115,167 @@ def test_an_accelerator_is_light_to_ask(accelerator_name):
 def test_an_unknown_accelerator_names_the_known_ones():
     with pytest.raises(UsageError, match="Did you mean 'nvidia'.*'cpu', 'nvidia'"):
         ACCELERATORS.load("nvida")
+
+
+# Recipes.
+
+
+@pytest.fixture(params=RECIPES.names())
+def recipe_name(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def recipe(recipe_name: str) -> Recipe:
+    return RECIPES.load(recipe_name)
+
+
+def test_a_recipe_is_named_after_its_file_and_says_what_it_is_for(recipe, recipe_name):
+    assert recipe.name == recipe_name
+    assert recipe.title
+    assert recipe.summary.endswith(".")
+
+
+def test_a_recipes_settings_are_light_to_read(recipe_name):
+    assert not heavy_modules_after(
+        f"from labkit.recipes import RECIPES\nRECIPES.load({recipe_name!r}).Config()"
+    )
+
+
+def test_every_setting_has_a_default_and_a_description(recipe):
+    check_described(recipe.Config)
+    assert recipe.Config().model_dump() == recipe.Config.model_validate({}).model_dump()
+
+
+def test_settings_refuse_what_they_do_not_know_and_do_not_change(recipe):
+    with pytest.raises(ValidationError):
+        recipe.Config(no_such_setting=1)
+    with pytest.raises(ValidationError):
+        setattr(recipe.Config(), next(iter(recipe.Config.model_fields)), None)
+
+
+def test_settings_are_not_called_as_the_runs_or_the_machines(recipe):
+    """On the command line and in Python they stand side by side."""
+    others = RunSpec.model_fields.keys() | Resources.model_fields.keys()
+    assert not recipe.Config.model_fields.keys() & (others | {"wait", "dry_run", "json", "file"})
+
+
+def test_a_recipe_has_every_step(recipe):
+    steps = [name for name, step in vars(Recipe).items() if callable(step) and name[0] != "_"]
+    assert {"prepare", "estimate", "train", "evaluate", "predict"} <= set(steps)
+    for name in set(steps) - {"Config"}:
+        wanted = list(inspect.signature(getattr(Recipe, name)).parameters)[1:]
+        assert list(inspect.signature(getattr(recipe, name)).parameters) == wanted, name
+
+
+def test_a_recipe_has_a_base_model_to_tune(recipe_name):
+    assert recipe_name in TASK_BY_FAMILY.values()
+
+
+def check_described(model: type[BaseModel]) -> None:
+    for name, field in model.model_fields.items():
+        assert not field.is_required(), name
+        assert field.description and field.description.endswith("."), name
+        assert allowed(field), name
+
+
+# Schedulers.
+
+
+@pytest.fixture(params=SCHEDULERS.names())
+def scheduler_name(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def scheduler_plugin(scheduler_name: str) -> SchedulerPlugin:
+    return SCHEDULERS.load(scheduler_name)
+
+
+@pytest.fixture
+async def scheduler(scheduler_plugin, tmp_path) -> AsyncIterator[Scheduler]:
+    """As it is without settings, in a folder of its own. What is left at the end is ended."""
+    (tmp_path / "state").mkdir(mode=0o700)
+    scheduler = scheduler_plugin.open(scheduler_plugin.Settings(), tmp_path / "state")
+    yield scheduler
+    for job_id in await scheduler.jobs():
+        await scheduler.cancel(job_id)
+    await until_ended(scheduler, list(await scheduler.jobs()))
+
+
+def job(folder: Path, *argv: str, num_cpus: int = 1, memory_bytes: int = 2**26) -> JobSpec:
+    return JobSpec(
+        name="contract",
+        kind=JobKind.RUN,
+        argv=argv,
+        folder=folder,
+        log=folder / "log.txt",
+        resources=JobResources(num_cpus=num_cpus, memory_bytes=memory_bytes),
+        walltime_s=600,
+        environment={"PATH": "/usr/bin:/bin", "COLOUR": "green"},
+        grace_s=0,
+    )
+
+
+async def until_ended(scheduler: Scheduler, job_ids: list[str]) -> dict[str, JobEnd]:
+    deadline = time.monotonic() + 30
+    while len(found := await scheduler.ended(job_ids)) < len(job_ids):
+        assert time.monotonic() < deadline, "a job did not end"
+        await asyncio.sleep(0.05)
+    return dict(found)
+
+
+def test_every_setting_of_a_scheduler_has_a_description(scheduler_plugin):
+    check_described(scheduler_plugin.Settings)
+    with pytest.raises(ValidationError):
+        scheduler_plugin.Settings(no_such_setting=1)
+
+
+def test_a_scheduler_is_light_to_ask(scheduler_name):
+    assert not heavy_modules_after(
+        f"from labkit.schedulers import SCHEDULERS\nSCHEDULERS.load({scheduler_name!r}).Settings()"
+    )
+
+
+async def test_a_job_is_known_until_it_has_ended_and_how(scheduler, tmp_path):
+    job_id = await scheduler.submit(job(tmp_path, "sh", "-c", "echo $COLOUR $HOME; exit 3"))
+    ends = await until_ended(scheduler, [job_id])
+    assert job_id not in await scheduler.jobs()
+    assert (ends[job_id].outcome, ends[job_id].exit_code) == (Outcome.FAILED, 3)
+    # Nothing but the environment that was given, and a log for its owner alone.
+    assert (tmp_path / "log.txt").read_text() == "green\n"
+    assert (tmp_path / "log.txt").stat().st_mode & 0o77 == 0
+
+
+async def test_a_job_that_is_cancelled_was_cancelled(scheduler, tmp_path):
+    job_id = await scheduler.submit(job(tmp_path, "sleep", "60"))
+    info = (await scheduler.jobs())[job_id]
+    assert (info.name, info.kind) == ("contract", JobKind.RUN)
+    assert await scheduler.ended([job_id]) == {}
+    await scheduler.cancel(job_id)
+    await scheduler.cancel(job_id)
+    ends = await until_ended(scheduler, [job_id])
+    assert ends[job_id].outcome is Outcome.CANCELLED
+
+
+async def test_absence_is_not_an_end(scheduler):
+    assert await scheduler.ended(["never-heard-of", "12345678"]) == {}
+    await scheduler.cancel("never-heard-of")
+
+
+async def test_what_can_never_fit_is_refused_at_once(scheduler, tmp_path):
+    for asked in ({"num_cpus": 100_000}, {"memory_bytes": 2**60}):
+        with pytest.raises(UsageError, match="asked"):
+            await scheduler.submit(job(tmp_path, "true", **asked))
+        with pytest.raises(UsageError, match="asked"):
+            await scheduler.expected_start(job(tmp_path, "true", **asked))
+    assert await scheduler.jobs() == {}
+
+
+async def test_what_is_free_is_never_more_than_what_there_is(scheduler):
+    pools = await scheduler.capacity()
+    assert pools
+    for pool in pools:
+        assert 0 <= pool.free_cpus <= pool.num_cpus
+        assert 0 <= pool.free_gpus <= pool.num_gpus
+        assert 0 <= pool.free_memory_bytes <= pool.memory_bytes

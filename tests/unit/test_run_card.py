@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,9 +24,9 @@ def make_card(**changes: Any) -> str:
     given: dict[str, Any] = {
         "name": "pets",
         "spec": spec_from_flat(flat | changes.pop("spec", {}), source="test"),
-        "base": BaseEntry(name="thin", path="/w", family="bert", num_parameters=22_700_000,
+        "base": BaseEntry(name="thin", path=Path("/w"), family="bert", num_parameters=22_700_000,
                           hidden_size=8, num_layers=2, max_tokens=512, licence="Apache-2.0",
-                          weights_sha256="cd34"),  # type: ignore[arg-type]
+                          weights_sha256="cd34"),
         "data": DATA,
         "evaluation": EVALUATION,
         "versions": {"labkit": "0.1.0"},

@@ -33,7 +33,9 @@ def test_a_new_run_holds_its_spec_for_its_owner_alone(runs):
     run = create_run(runs, spec(name="pets", epochs=3), {"file": "pets.csv"})
     assert run.spec() == spec(name="pets", epochs=3)
     assert run.record()["data"] == {"file": "pets.csv"}
-    assert [path for path in [run.folder, *run.folder.rglob("*")] if path.stat().st_mode & 0o77] == []
+    assert [
+        path for path in [run.folder, *run.folder.rglob("*")] if path.stat().st_mode & 0o77
+    ] == []
 
 
 @pytest.mark.parametrize(
@@ -156,7 +158,9 @@ def test_a_status_of_a_newer_labkit_is_read_for_what_is_known(run):
     assert found is not None and found.state is RunState.DONE
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"state": "flying"}', '{"state": "done", "step": "x"}'])
+@pytest.mark.parametrize(
+    "text", ["", "{}", '{"state": "flying"}', '{"state": "done", "step": "x"}']
+)
 def test_a_damaged_status_is_named(run, text):
     attempt = run.new_attempt(cluster="here")
     (attempt.folder / "status.json").write_text(text)
@@ -185,7 +189,9 @@ def test_a_run_with_a_damaged_record_is_listed_under_its_id(runs, run):
 
 def test_a_model_that_is_not_there_yet_says_where_to_look(run):
     run.new_attempt(cluster="here")
-    with pytest.raises(LabkitError, match="pets has no tuned model: it is not done. See: labkit run"):
+    with pytest.raises(
+        LabkitError, match="pets has no tuned model: it is not done. See: labkit run"
+    ):
         run.model_folder()
 
 

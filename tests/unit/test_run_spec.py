@@ -63,7 +63,7 @@ flat_specs = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(flat_specs)
 def test_each_face_gives_the_same_spec(tmp_path_factory, flat):
     asked = spec(**flat)
