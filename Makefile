@@ -20,7 +20,8 @@ run: $(VENV)/.run ## set up, and tune the sample data to a printed result
 	    --data $(DEMO)/data/hotline.csv --label category --name hotline --wait
 
 test: $(VENV)/.test ## set up, and pass every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest tests/unit -n 2
+	$(BIN)/python -m pytest tests/ray
 
 check: $(VENV)/.test ## formatting, types, directions of imports, imports of each extra
 	$(BIN)/ruff format --check .
@@ -33,7 +34,8 @@ bench: $(VENV)/.test ## speed and memory beside the peers, as ratios; about half
 	$(BIN)/python -m tests.bench
 
 soak: $(VENV)/.test ## what repeats: 20 rounds of the faults
-	$(BIN)/python -m pytest tests --soak
+	$(BIN)/python -m pytest tests/unit --soak -n 2
+	$(BIN)/python -m pytest tests/ray --soak
 
 clean: ## remove the environment and the demo site
 	rm -rf $(VENV) $(DEMO)

@@ -49,7 +49,7 @@ class TunedRun:
         from labkit.cli.follow import follow
 
         view = follow(self.site, self._run)
-        if view.status.state is RunState.FAILED:
+        if view.status.state in (RunState.FAILED, RunState.DAMAGED):
             raise LabkitError(f"{view.name} failed: {view.status.message}")
         return self
 

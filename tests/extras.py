@@ -1,4 +1,4 @@
-"""Each extra in a clean environment: everything that it promises imports, and nothing more is needed.
+"""Each extra in a clean environment: all that it promises imports, and nothing more is needed.
 
 Run by `make check`. Environments are made in a temporary folder and removed.
 """
@@ -37,7 +37,10 @@ def main() -> None:
             python = install(Path(folder), extra)
             subprocess.run([python, "-c", IMPORT_ALL, left_out], check=True, cwd=folder)
             subprocess.run(
-                [python, "-m", "labkit", "--help"], check=True, cwd=folder, stdout=subprocess.DEVNULL
+                [python, "-m", "labkit", "--help"],
+                check=True,
+                cwd=folder,
+                stdout=subprocess.DEVNULL,
             )
 
 

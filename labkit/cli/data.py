@@ -19,12 +19,16 @@ def check(
     *,
     text: Annotated[str, Parameter(help="The column that holds the texts.")] = "text",
     label: Annotated[str, Parameter(help="The column that holds the labels.")] = "label",
+    merge_labels: Annotated[
+        bool, Parameter(negative=(), help="Take labels that differ in case or blanks for one.")
+    ] = False,
     json: AsJson = False,
 ) -> int:
     """Say what is wrong with a table of texts and labels, with row numbers."""
     table = load_table(file)
     check_columns(table, {"text": text, "label": label})
-    findings = [*table.findings, *check_text_labels(table, text, label)]
+    found = check_text_labels(table, text, label, merge_labels=merge_labels)
+    findings = [*table.findings, *found]
     usable = not any(finding.severity == "problem" for finding in findings)
     if json:
         print_json(

@@ -93,8 +93,6 @@ def ray_environment(temp: Path, token: Path, num_cpus: int) -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "5",
         "RAY_worker_num_grpc_internal_threads": "1",
-        # It watches for nodes that drain; a process of 114 MB that one node has no use for.
-        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
         "DASHBOARD_METRIC_PORT": "0",
         "AUTOSCALER_METRIC_PORT": "0",
         "OMP_NUM_THREADS": str(num_cpus),

@@ -68,7 +68,7 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainContext:
-    """What one training process of a run is given, on every node."""
+    """What the training process of a run is given."""
 
     task: Task
     dataset: Path
@@ -77,11 +77,9 @@ class TrainContext:
     """The attempt's folder: checkpoints, model, baselines."""
     device: str
     num_threads: int
-    rank: int
-    num_ranks: int
     resume_from: Path | None
     report: Callable[..., None]
-    """Say where it is: `report(phase=…, step=…, loss=…)`. Only rank 0 is heard."""
+    """Say where it is: `report(phase=…, step=…, loss=…)`."""
     should_stop: Callable[[], bool]
 
 

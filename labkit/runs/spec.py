@@ -126,7 +126,7 @@ def spec_from_flat(
             )
         _put(merged, keys[key], value)
     model = spec_model(recipe)
-    return parse(model, _absolute(merged, Path.cwd()), source=source, shown=written)
+    return parse(model, _absolute(merged, _here()), source=source, shown=written)
 
 
 def read_spec_file(path: Path) -> dict[str, Any]:
@@ -193,6 +193,13 @@ def _check_places(
                  if len(keys.get(key, ())) > 1]  # fmt: skip
     if misplaced:
         raise UsageError("\n".join([f"Wrong in {source}:", *misplaced]))
+
+
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("The folder that you are in is gone. Change into another.") from None
 
 
 def _put(target: dict[str, Any], path: tuple[str, ...], value: Any) -> None:

@@ -250,6 +250,11 @@ def _pool(pools: Sequence[Pool], spec: RunSpec, cluster: str) -> Pool:
             f"{asked} GPUs asked; the cluster {cluster!r} has {most or 'none'}. "
             f"Set gpus_per_node to {most} {'or fewer' if most else '(train on the processor)'}."
         )
+    if asked > 1:
+        raise UsageError(
+            f"{asked} GPUs asked; a run trains in one process, which uses one. "
+            "Set gpus_per_node to 1."
+        )
     return fitting[0]
 
 

@@ -1,6 +1,6 @@
-"""What each training process of a run does: the recipe's steps, in order, in its attempt.
+"""What the training process of a run does: the recipe's steps, in order, in its attempt.
 
-It runs inside a Ray Train worker and writes only into the attempt's folder. Mistakes that
+It runs as a task of the run's Ray cluster and writes only into the attempt's folder. Mistakes that
 would come again end the run with a sentence; only the death of a process is tried again,
 from the newest checkpoint.
 """
@@ -12,7 +12,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -30,18 +30,8 @@ from labkit.runs.folder import Attempt, Run, RunState, Status
 VERSIONS = ("labkit", "torch", "transformers", "peft", "ray", "scikit-learn")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Worker:
-    """Who this process is among those of its run."""
-
-    rank: int
-    num_ranks: int
-    num_threads: int
-    accelerator: str
-
-
 class Reporter:
-    """Rank 0's word about the run: `status.json` for now, `metrics.jsonl` for the curve."""
+    """The process's word about the run: `status.json` for now, `metrics.jsonl` for the curve."""
 
     def __init__(self, attempt: Attempt):
         self.attempt = attempt
@@ -62,14 +52,15 @@ class Reporter:
                 file.write(line + "\n")
 
 
-def work(folder: Path, number: int, worker: Worker) -> None:
-    """Do this process's part of the attempt, and leave its end in the attempt's status."""
+def work(folder: Path, number: int, num_threads: int, accelerator: str) -> None:
+    """Do the attempt, from the data to the card, and leave its end in the attempt's status."""
     run = Run(folder)
     attempt = run.attempt(number)
     _write_output_to(attempt.log)
-    report = Reporter(attempt) if worker.rank == 0 else _silent
+    report = Reporter(attempt)
     try:
-        _recipe_steps(run, attempt, worker, report)
+        context = context_of(run, attempt, num_threads, accelerator, report)
+        _recipe_steps(run, attempt, context, accelerator)
     except LabkitError as error:
         report(state=RunState.FAILED, phase="", message=str(error))
     except Exception as error:
@@ -78,7 +69,7 @@ def work(folder: Path, number: int, worker: Worker) -> None:
 
 
 def context_of(
-    run: Run, attempt: Attempt, worker: Worker, report: Callable[..., None]
+    run: Run, attempt: Attempt, num_threads: int, accelerator: str, report: Callable[..., None]
 ) -> TrainContext:
     """The attempt as a recipe sees it, going on from its own newest checkpoint if it has one."""
     spec = run.spec()
@@ -89,21 +80,19 @@ def context_of(
         task=Task(config=spec.settings, base=base, data=spec.data, test=spec.test, seed=spec.seed),
         dataset=run.dataset,
         folder=attempt.folder,
-        device=ACCELERATORS.load(worker.accelerator).torch_device,
-        num_threads=worker.num_threads,
-        rank=worker.rank,
-        num_ranks=worker.num_ranks,
+        device=ACCELERATORS.load(accelerator).torch_device,
+        num_threads=num_threads,
         resume_from=own[-1] if own else given,
         report=report,
         should_stop=attempt.stop_file.exists,
     )
 
 
-def _recipe_steps(run: Run, attempt: Attempt, worker: Worker, report: Callable[..., None]) -> None:
+def _recipe_steps(run: Run, attempt: Attempt, context: TrainContext, accelerator: str) -> None:
     import torch
 
-    torch.set_num_threads(worker.num_threads)
-    context = context_of(run, attempt, worker, report)
+    torch.set_num_threads(context.num_threads)
+    report = context.report
     recipe = RECIPES.load(run.spec().recipe)
     report(state=RunState.TRAINING, phase="starting")
     baselines = _baselines(run, attempt, recipe, context)
@@ -114,7 +103,7 @@ def _recipe_steps(run: Run, attempt: Attempt, worker: Worker, report: Callable[.
     report(state=RunState.EVALUATING, phase="measuring on the held-out rows")
     evaluation = recipe.evaluate(context, baselines).to_dict()
     write_json(attempt.folder / "evaluation.json", evaluation)
-    write_private(attempt.folder / "card.md", _card(run, context, evaluation, worker))
+    write_private(attempt.folder / "card.md", _card(run, context, evaluation, accelerator))
     shutil.rmtree(attempt.folder / "checkpoints", ignore_errors=True)
     report(state=RunState.DONE, phase="", message=evaluation["verdict"], seconds_left=0.0)
 
@@ -131,9 +120,9 @@ def _baselines(
     return made
 
 
-def _card(run: Run, context: TrainContext, evaluation: Mapping[str, Any], worker: Worker) -> str:
-    devices = ACCELERATORS.load(worker.accelerator).devices()
-    name = devices[0].name if devices else worker.accelerator
+def _card(run: Run, context: TrainContext, evaluation: Mapping[str, Any], accelerator: str) -> str:
+    devices = ACCELERATORS.load(accelerator).devices()
+    name = devices[0].name if devices else accelerator
     return card(
         name=run.name,
         spec=run.spec(),
@@ -141,7 +130,7 @@ def _card(run: Run, context: TrainContext, evaluation: Mapping[str, Any], worker
         data=run.record()["data"],
         evaluation=evaluation,
         versions={package: version(package) for package in VERSIONS},
-        device=f"{name}, {worker.num_threads} threads",
+        device=f"{name}, {context.num_threads} threads",
         finished=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
 
@@ -162,7 +151,3 @@ def _in_words(error: Exception, log: Path) -> str:
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
         return "The device ran out of memory. Halve batch_size, or use the method lora or head."
     return f"labkit failed ({type(error).__name__}: {error}). The details are in {log}."
-
-
-def _silent(**_: Any) -> None:
-    """The other ranks say nothing."""

@@ -83,8 +83,6 @@ def _context(task: Task, folder: Path, threads: int) -> TrainContext:
         folder=folder,
         device="cpu",
         num_threads=threads,
-        rank=0,
-        num_ranks=1,
         resume_from=None,
         report=silent,
         should_stop=lambda: False,

@@ -156,12 +156,12 @@ _MOMENTS = (
     ),
     _Moment("driver", False, lambda lab: "state" in lab.status()),
     _Moment(
-        "Ray Train's controller and worker",
+        "Ray Train's controller and worker, with torch's import",
         True,
         lambda lab: lab.status()["state"] == "training",
     ),
     _Moment(
-        "worker: imports, base model, instant answer",
+        "worker: base model, instant answer",
         False,
         lambda lab: lab.status().get("phase") == "training",
     ),

@@ -104,8 +104,8 @@ def test_kill_9_of_worker_head_and_job_in_turn(lab: Lab, soak_round: int) -> Non
     run = lab.start(*LONG)
     lab.wait_for_step(run, 25)
     before = lab.status(run)["step"]
-    lab.kill("ray::RayTrainWorker")
-    wait_for(lambda: lab.processes("ray::RayTrainWorker"), "a new worker", 60)
+    lab.kill("ray::work")
+    wait_for(lambda: lab.processes("ray::work"), "a new worker", 60)
     lab.wait_for_step(run, before + 1)
     assert lab.show(run)["state"] == "training"
 

@@ -189,7 +189,8 @@ def test_a_list_has_one_line_for_each_run_with_its_whole_id(labkit, site, monkey
     assert all(len(line) <= int(columns) for line in lines) if columns else lines[1].endswith("m")
 
 
-def test_a_damaged_run_is_listed_with_the_others(labkit, site):
+def test_a_damaged_run_is_listed_with_the_others(labkit, site, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")  # the file's name may be long
     good, bad = done_run(site, "good"), done_run(site, "bad")
     (bad.folder / "run.json").write_text("{")
     said = labkit("run", "list")

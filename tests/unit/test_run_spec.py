@@ -104,6 +104,14 @@ def test_home_in_a_path_is_written_out(home):
     assert spec(data="~/a.csv").data == home / "a.csv"
 
 
+def test_in_a_folder_that_is_gone_nothing_can_be_relative(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(UsageError, match="The folder that you are in is gone"):
+        spec()
+
+
 @pytest.mark.parametrize(
     ("given", "line"),
     [
