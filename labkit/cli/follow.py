@@ -24,11 +24,16 @@ def follow(site: Site, run: Run) -> RunView:
         TextColumn("{task.fields[figures]}", markup=False),
         console=Console(stderr=True, highlight=False),
     )
+    said = ""
     with progress:
         bar = progress.add_task(printable(run.name), total=None, figures="")
         while True:
             (view,) = asyncio.run(view_runs(site, [run]))
             _draw(progress, bar, view.status)
+            now = printable(view.status.phase or view.status.state)
+            if not progress.console.is_terminal and now != said:
+                said = now  # no bar is drawn into a file or a pipe: a line for each phase
+                print(now, file=sys.stderr, flush=True)
             if view.status.state.ended:
                 return view
             time.sleep(LOOK_EVERY_S)

@@ -21,14 +21,19 @@ DEADLINE_S = 120
 HOTLINE = Path(__file__).parents[2] / "labkit" / "demo" / "hotline.csv"
 
 
-def wait_for(condition: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:
-    """What `condition` returns once it is true. Fails after the deadline."""
+def wait_for(
+    condition: Callable[[], Any],
+    what: str,
+    deadline_s: float = DEADLINE_S,
+    seen: Callable[[], Any] = str,
+) -> Any:
+    """What `condition` returns once it is true. Fails after the deadline, with what is `seen`."""
     deadline = time.monotonic() + deadline_s
     while time.monotonic() < deadline:
         if found := condition():
             return found
         time.sleep(0.05)
-    pytest.fail(f"waited {deadline_s} s for {what}")
+    pytest.fail(f"waited {deadline_s} s for {what}: {seen()}")
 
 
 def command_line(pid: int) -> str:
@@ -146,7 +151,11 @@ class Lab:
         ]
 
     def leftovers(self) -> list[str]:
-        return [*map(str, self.processes()), *(path.name for path in self.scratch.iterdir())]
+        return [*map(command_line, self.processes()), *map(str, self.scratch.iterdir())]
+
+    def wait_until_gone(self) -> None:
+        """Until no process or folder of a job is left."""
+        wait_for(lambda: not self.leftovers(), "everything to be gone", 30, self.leftovers)
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ def test_the_whole_way_without_a_network(lab: Lab) -> None:
     run = result["run"]
     check_result(lab, run)
     check_prediction(lab, run)
-    wait_for(lambda: not lab.leftovers(), "everything of the run to be gone", 15)
+    lab.wait_until_gone()
 
 
 def check_result(lab: Lab, run: str) -> None:
@@ -97,7 +97,7 @@ def test_stop_saves_and_resume_goes_on(lab: Lab, soak_round: int) -> None:
     assert json.loads(first)["step"] >= stopped_at
     lab.labkit("run", "stop", run)
     lab.wait_for_state(run, "stopped")
-    wait_for(lambda: not lab.leftovers(), "everything of the run to be gone", 15)
+    lab.wait_until_gone()
 
 
 def test_kill_9_of_worker_head_and_job_in_turn(lab: Lab, soak_round: int) -> None:
@@ -114,7 +114,7 @@ def test_kill_9_of_worker_head_and_job_in_turn(lab: Lab, soak_round: int) -> Non
     assert (
         "labkit run resume" in json.loads(lab.labkit_any("run", "show", run, "--json"))["message"]
     )
-    wait_for(lambda: not lab.leftovers(), "everything of the first attempt to be gone", 15)
+    lab.wait_until_gone()
 
     lab.labkit("run", "resume", run)
     lab.wait_for_step(run, 1, attempt=2)
@@ -123,7 +123,7 @@ def test_kill_9_of_worker_head_and_job_in_turn(lab: Lab, soak_round: int) -> Non
     assert (
         "labkit run resume" in json.loads(lab.labkit_any("run", "show", run, "--json"))["message"]
     )
-    wait_for(lambda: not lab.processes(), "every process of the second attempt to end", 30)
+    wait_for(lambda: not lab.processes(), "every process to end", 30, lab.leftovers)
 
     lab.labkit("run", "resume", run)
     lab.wait_for_step(run, 1, attempt=3)
