@@ -27,6 +27,7 @@ TASK_BY_FAMILY = {
 }
 """transformers' `model_type` to the recipe that tunes it."""
 
+_POSITIONS_FROM_2 = ("roberta", "xlm-roberta", "mpnet")
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
@@ -149,7 +150,7 @@ def inspect_folder(folder: Path, *, name: str | None = None) -> BaseEntry:
         "num_parameters": _num_parameters(folder),
         "hidden_size": config.get("hidden_size") or config.get("dim"),
         "num_layers": config.get("num_hidden_layers") or config.get("n_layers"),
-        "max_tokens": config.get("max_position_embeddings") or 512,
+        "max_tokens": _max_tokens(config, family),
         "tasks": [TASK_BY_FAMILY[family]],
     }
     entry = parse(BaseEntry, found, source=f"the entry for {folder}")
@@ -161,6 +162,12 @@ def add_model(catalogue: Path, entry: BaseEntry) -> Path:
     file = private_folder(catalogue) / f"{entry.name}.toml"
     write_private(file, tomlkit.dumps(entry.model_dump(mode="json")))
     return file
+
+
+def _max_tokens(config: dict[str, Any], family: str) -> int:
+    """RoBERTa and its like count positions from 2, after that of padding."""
+    positions = int(config.get("max_position_embeddings") or 512)
+    return positions - 2 if family in _POSITIONS_FROM_2 else positions
 
 
 def hash_weights(folder: Path) -> str:

@@ -23,8 +23,8 @@ from labkit.runs.spec import RunSpec
 from labkit.schedulers.base import JobKind, JobResources, JobSpec, Pool, Scheduler
 from labkit.settings import Site, claim_folders
 
-RAY_MEMORY_BYTES = 3 * 2**29
-"""Ray's processes of one node with Ray Train's, and the driver: 1.0 GB measured, rounded up."""
+RAY_MEMORY_BYTES = 2**30
+"""Ray's processes of one node, its object store and the driver: 0.5 GB measured, doubled."""
 GRACE_S = 60
 """How long a run may take to save a checkpoint when it is asked to end."""
 CLOSING_S = 30

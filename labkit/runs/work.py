@@ -89,6 +89,7 @@ def context_of(
 
 
 def _recipe_steps(run: Run, attempt: Attempt, context: TrainContext, accelerator: str) -> None:
+    context.report(phase="loading torch")
     import torch
 
     torch.set_num_threads(context.num_threads)

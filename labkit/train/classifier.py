@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from labkit.errors import LabkitError
 from labkit.train.checkpoint import require_room, save_tensors
 from labkit.train.encoder import TextClassifier, load_encoder, logits_of_rows
 from labkit.train.tokens import tokenize
@@ -86,9 +88,16 @@ class TunedClassifier:
 
     @classmethod
     def load(cls, folder: Path, device: str) -> "TunedClassifier":
-        known: Mapping[str, Any] = json.loads((folder / "labkit.json").read_text(encoding="utf-8"))
-        card = ClassifierCard(**known)
-        encoder, tokenizer = load_encoder(folder)
-        model = TextClassifier(encoder, len(card.labels))
-        model.head.load_state_dict(load_file(folder / "head.safetensors"))
+        """The model in that folder. Raises LabkitError where it is not whole."""
+        try:
+            known: Mapping[str, Any] = json.loads((folder / "labkit.json").read_text("utf-8"))
+            card = ClassifierCard(**known)
+            encoder, tokenizer = load_encoder(folder)
+            model = TextClassifier(encoder, len(card.labels))
+            model.head.load_state_dict(load_file(folder / "head.safetensors"))
+        except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+            raise LabkitError(
+                f"The tuned model in {folder} is damaged: {str(error).splitlines()[0]}. "
+                "Put its files back from a copy, or tune it again."
+            ) from error
         return cls(model.to(device).eval(), tokenizer, card, device)

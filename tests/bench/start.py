@@ -20,6 +20,8 @@ from tests.bench.table import Table
 
 HOTLINE = Path(__file__).parents[2] / "labkit" / "demo" / "hotline.csv"
 DEADLINE_S = 120
+STARTING = "starting the training process"
+"""The phase that the driver writes; the worker's first word is another."""
 MARKER = "LABKIT_SITE_OF_BENCH"
 COMMANDS = {
     "python -c pass": ["-c", "pass"],
@@ -155,11 +157,8 @@ _MOMENTS = (
         lambda lab: (lab.attempt / "cluster" / "address.json").exists(),
     ),
     _Moment("driver", False, lambda lab: "state" in lab.status()),
-    _Moment(
-        "Ray Train's controller and worker, with torch's import",
-        True,
-        lambda lab: lab.status()["state"] == "training",
-    ),
+    _Moment("Ray's worker", True, lambda lab: lab.status()["phase"] != STARTING),
+    _Moment("import of torch", False, lambda lab: lab.status()["state"] == "training"),
     _Moment(
         "worker: base model, instant answer",
         False,
@@ -170,7 +169,7 @@ _MOMENTS = (
 
 
 def _name(command: list[str]) -> str:
-    """A process in two words: 'labkit node', 'gcs_server', 'ray::RayTrainWorker'."""
+    """A process in two words: 'labkit node', 'gcs_server', 'ray::work'."""
     if "labkit" in command:
         return "labkit " + " ".join(command[command.index("labkit") + 1 :][:2])
     if len(command) > 2 and command[1] in ("-m", "-u"):

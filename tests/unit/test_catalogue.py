@@ -149,3 +149,10 @@ def test_weights_that_are_gone_later_say_how_to_bring_them_back(site, base, base
 def test_adding_again_takes_the_place_of_the_older(site, base):
     add_model(site.catalogue, base.model_copy(update={"licence": "MIT"}))
     assert find_model(site.catalogue, "thin").licence == "MIT"
+
+
+def test_positions_that_start_at_two_are_not_offered_as_tokens(base_folder):
+    config = json.loads((base_folder / "config.json").read_text())
+    config |= {"model_type": "xlm-roberta", "max_position_embeddings": 514}
+    (base_folder / "config.json").write_text(json.dumps(config))
+    assert inspect_folder(base_folder, name="thin").max_tokens == 512

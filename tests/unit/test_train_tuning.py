@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from labkit.errors import LabkitError
 from labkit.train.checkpoint import Checkpoints
 from labkit.train.classifier import TunedClassifier, best_temperature, negative_log_likelihood
 from labkit.train.dropout import ByteDropout
@@ -196,3 +197,14 @@ def test_sure_and_right_costs_nothing_sure_and_wrong_much():
 def _made(folder: Path) -> Path:
     folder.mkdir()
     return folder
+
+
+@pytest.mark.parametrize("name", ["labkit.json", "head.safetensors", "config.json"])
+def test_a_damaged_model_folder_is_said_in_a_sentence(tuning: Tuning, name: str):
+    tuned = tune(by(tuning, "head"))
+    assert tuned is not None
+    folder = tuning.folder / "model"
+    tuned.save(folder)
+    (folder / name).write_text("{")
+    with pytest.raises(LabkitError, match=r"The tuned model in .* is damaged"):
+        TunedClassifier.load(folder, "cpu")
