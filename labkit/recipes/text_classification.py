@@ -75,13 +75,21 @@ class Chosen:
     head_learning_rate: float
 
 
+_CHOICES = ((5000, 3, 6, 64), (1000, 4, 12, 32), (0, 4, 24, 16))
+"""From that many rows on: epochs of the whole encoder, epochs of a part of it, batch size."""
+
+
 def choose(config: Config, num_rows: int) -> Chosen:
-    """Fill in what the person left out. Small tables are seen more often, in smaller steps."""
-    epochs, batch_size = (3, 64) if num_rows >= 5000 else (6, 32) if num_rows >= 1000 else (12, 16)
+    """Fill in what the person left out (docs/benchmarks.md, "Settings").
+
+    Small tables go in smaller steps. A whole encoder learns them by heart in few epochs, and
+    answers new rows worse after more; a head or adapters need more.
+    """
+    whole, part, batch_size = next(c for least, *c in _CHOICES if num_rows >= least)
     rate = {"full": 2e-4, "lora": 1e-3, "head": 1e-2}[config.method]
     learning_rate = config.learning_rate or rate
     return Chosen(
-        epochs=config.epochs or (epochs if config.method == "full" else 2 * epochs),
+        epochs=config.epochs or (whole if config.method == "full" else part),
         batch_size=config.batch_size or batch_size,
         learning_rate=learning_rate,
         head_learning_rate=max(learning_rate, 1e-3),

@@ -125,6 +125,7 @@ def test_a_folder_of_a_site_that_is_gone_may_be_taken_over(site, tmp_path):
     claim_folders(site)
     Path(site.settings).rename(tmp_path / "renamed.toml")
     claim_folders(read_site(tmp_path / "renamed.toml"))
+    assert "renamed.toml" in (site.runs / ".site.json").read_text()
 
 
 def test_a_state_folder_of_another_person_is_refused(site, monkeypatch):

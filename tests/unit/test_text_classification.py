@@ -27,11 +27,15 @@ def prepare(data: Path, test: Path | None = None, **settings: Any) -> Prepared:
 
 @pytest.mark.parametrize(
     ("num_rows", "epochs", "batch_size"),
-    [(50, 12, 16), (999, 12, 16), (1000, 6, 32), (4999, 6, 32), (5000, 3, 64)],
+    [(50, 4, 16), (999, 4, 16), (1000, 4, 32), (4999, 4, 32), (5000, 3, 64)],
 )
 def test_small_tables_are_seen_more_often_in_smaller_steps(num_rows, epochs, batch_size):
     chosen = choose(Config(), num_rows)
     assert (chosen.epochs, chosen.batch_size) == (epochs, batch_size)
+
+
+def test_a_part_of_the_encoder_is_trained_longer_than_the_whole():
+    assert choose(Config(method="head"), 50).epochs > choose(Config(), 50).epochs
 
 
 def test_what_a_person_chose_is_kept():
