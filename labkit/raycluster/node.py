@@ -70,6 +70,8 @@ def run_node(spec: NodeSpec) -> int:
     Raises LabkitError where Ray does not start.
     """
     os.umask(0o077)
+    # Also while Ray starts: the default action would leave its processes and folder behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     adopt_orphans()  # when Ray's parent is killed, its processes are still ours to end
     sweep(spec.scratch)
     private_folder(spec.rendezvous)
@@ -197,6 +199,7 @@ def _ray(
 
 def _end_ray(ray: subprocess.Popen[bytes]) -> None:
     """SIGTERM to the parent alone, which ends the others in order; then whoever is left."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends already; nothing may be left half done
     ray.terminate()
     try:
         ray.wait(RAY_END_S)

@@ -182,6 +182,16 @@ def test_the_end_of_ray_ends_the_job(folder: Path, soak_round: int) -> None:
     wait_for(lambda: not left_of(folder), "every process of the node to end", 10)
 
 
+def test_a_node_that_is_asked_to_end_while_ray_starts_leaves_nothing(folder: Path) -> None:
+    node = start_node(folder, HOLD)
+    wait_for(lambda: list(folder.glob("lk*/start.log")), "Ray to be starting", 30)
+    node.terminate()
+    node.communicate(timeout=30)
+    assert node.returncode == 143
+    wait_for(lambda: not left_of(folder), "every process of the node to end", 10)
+    assert list(folder.glob("lk*")) == []
+
+
 def test_what_a_killed_node_left_is_swept(folder: Path) -> None:
     left, alive, foreign = folder / "lkleft", folder / "lkalive", folder / "lkforeign"
     for path in (left, alive, foreign):

@@ -527,6 +527,7 @@ async def test_when_its_supervisor_is_killed_a_job_is_asked_to_end(lab):
     job_id = await lab.started("sh", "-c", SAVES)
     os.kill(lab.supervisor(job_id).pid, signal.SIGKILL)
     await until(lambda: "saved" in lab.log())
+    assert job_id not in await lab.scheduler.jobs()
 
 
 async def test_a_supervisor_that_is_told_to_end_ends_its_job(lab):

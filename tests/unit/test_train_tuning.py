@@ -155,7 +155,7 @@ def test_padding_does_not_change_a_text(base: Path):
     with torch.inference_mode():
         alone = model(*tokens.batch(np.array([0])))
         padded = model(*tokens.batch(np.array([0, 1])))
-    torch.testing.assert_close(padded[:1], alone)
+    assert torch.allclose(padded[:1], alone, atol=1e-5)
 
 
 def test_a_head_started_from_class_means_knows_its_classes():
