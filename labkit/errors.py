@@ -14,6 +14,10 @@ class LabkitError(Exception):
 
     exit_code = 1
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in a notebook: the sentence alone."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class UsageError(LabkitError, ValueError):
     """A command, key or value that labkit does not know, or cannot accept.

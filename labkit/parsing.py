@@ -49,6 +49,15 @@ _WORDS = {
 }
 
 
+class WrongValues(UsageError):
+    """Keys with values that are not allowed. `sentences` says of each what is, by key path."""
+
+    def __init__(self, source: str, sentences: Mapping[str, str], shown: Callable[[str], str]):
+        lines = [f"  {shown(key) or 'the whole'}: {said}" for key, said in sentences.items()]
+        super().__init__("\n".join([f"Wrong in {source}:", *lines]))
+        self.sentences = sentences
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """The file's contents. Raises UsageError when it cannot be read or is not TOML."""
     try:
@@ -68,7 +77,7 @@ def parse(
     source: str,
     shown: Callable[[str], str] = str,
 ) -> M:
-    """`given` as a `model`. Raises UsageError with a line for each wrong key.
+    """`given` as a `model`. Raises WrongValues with a line for each wrong key.
 
     `source` says where it was written ('labkit.toml', 'the command line'); `shown` turns a
     key path into what the person wrote: 'settings.epochs' into '--epochs'.
@@ -76,8 +85,8 @@ def parse(
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        lines = [_sentence(model, detail, shown) for detail in error.errors()]
-        raise UsageError("\n".join([f"Wrong in {source}:", *lines])) from error
+        sentences = dict(_sentence(model, detail) for detail in error.errors())
+        raise WrongValues(source, sentences, shown) from error
 
 
 def allowed(field: FieldInfo) -> str:
@@ -115,24 +124,27 @@ def _below(annotation: Any, key: str) -> FieldInfo | None:
     return model.model_fields.get(key) if model else None
 
 
-def _sentence(model: type[BaseModel], detail: ErrorDetails, shown: Callable[[str], str]) -> str:
+def _sentence(model: type[BaseModel], detail: ErrorDetails) -> tuple[str, str]:
+    """The key path, and what is wrong there."""
     path = [part for part in detail["loc"] if not str(part).startswith("function-")]
-    key = shown(".".join(map(str, path))) or "the whole"
+    key = ".".join(map(str, path))
     if detail["type"] == "extra_forbidden":
         known = _keys_beside(model, path)
-        return (
-            f"  {key}: unknown key.{did_you_mean(str(path[-1]), known)} Known: {', '.join(known)}."
-        )
+        nearest = did_you_mean(str(path[-1]), known)
+        return key, f"unknown key.{nearest} Known: {', '.join(known)}."
     field = field_at(model, path)
     if detail["type"] == "missing":
-        return f"  {key}: missing. {field.description or '' if field else ''}".rstrip()
+        return key, f"missing. {field.description or '' if field else ''}".rstrip()
     if detail["type"] == "value_error" or field is None:
-        return f"  {key}: {str(detail['msg']).removeprefix('Value error, ')}"
-    return f"  {key}: found {_shown(detail['input'])}; allowed is {allowed(field)}."
+        return key, str(detail["msg"]).removeprefix("Value error, ")
+    return key, f"found {_shown(detail['input'])}; allowed is {allowed(field)}."
 
 
 def _shown(found: object) -> str:
-    text = repr(found)
+    try:
+        text = repr(found)
+    except RecursionError:  # lists in lists, by the thousand
+        text = f"a {type(found).__name__} that is too deep"
     return text if len(text) <= 80 else text[:77] + "…"
 
 

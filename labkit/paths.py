@@ -1,5 +1,6 @@
 """Where things lie, and how files are written: private, and whole or not at all."""
 
+import getpass
 import json
 import os
 import sys
@@ -11,6 +12,8 @@ from typing import Any
 from labkit.errors import DamagedFile, LabkitError, UsageError
 
 SETTINGS_NAME = "labkit.toml"
+PERSON = "{user}"
+"""In a path of the settings: the person's name."""
 
 
 def settings_file() -> Path | None:
@@ -45,6 +48,22 @@ def _named_settings(named: str) -> Path:
 def from_home(path: str | Path) -> Path:
     """The path with '~' written out; '~nobody' of an unknown person stays as it is."""
     return Path(os.path.expanduser(path))
+
+
+def of_this_person(path: str | Path) -> Path:
+    """The path with '~' and '{user}' written out, for who runs this process."""
+    path = from_home(path)
+    return of_person(path, getpass.getuser()) if PERSON in str(path) else path
+
+
+def of_person(path: Path, name: str) -> Path:
+    """The path with '{user}' replaced by that name.
+
+    Raises UsageError for a name that would lead elsewhere than into a folder of its own.
+    """
+    if not name or name.startswith(".") or "/" in name or "\0" in name or PERSON in name:
+        raise UsageError(f"{name!r} cannot be the name of a folder. Sign in under another name.")
+    return Path(str(path).replace(PERSON, name))
 
 
 def private_folder(path: Path) -> Path:

@@ -11,14 +11,14 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from labkit.errors import UsageError
-from labkit.parsing import parse, read_toml
-from labkit.paths import from_home, private_folder, read_json, settings_file, write_json
+from labkit.parsing import MemoryBytes, Seconds, parse, read_toml
+from labkit.paths import of_this_person, private_folder, read_json, settings_file, write_json
 
 BUILT_IN = "the built-in settings"
 
 _ALLOWED = ["HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"]
 
-Folder = Annotated[Path, AfterValidator(from_home)]
+Folder = Annotated[Path, AfterValidator(of_this_person)]
 
 
 class _Part(BaseModel):
@@ -46,13 +46,56 @@ class Cluster(BaseModel):
     """The scheduler's name: 'local'."""
 
 
+class Profile(_Part):
+    """What a session gets, in plain words: one choice of the page that starts sessions."""
+
+    title: str
+    """What a person picks, as in 'Notebook'."""
+    description: str = ""
+    """For whom it is, in a sentence."""
+    cluster: str | None = None
+    """The cluster that the session runs on; the site's first where it is left out."""
+    cores: int = Field(default=2, ge=1, le=4096)
+    """Cores; on this machine sessions share them."""
+    memory: MemoryBytes = Field(default=4 * 2**30, ge=2**28)
+    """Memory, as in '4 GB'; a session that holds more is ended."""
+    gpus: int = Field(default=0, ge=0, le=64)
+    """GPUs, for the session alone."""
+    time: Seconds = Field(default=8 * 3600, ge=60, le=30 * 86400)
+    """The longest that the session may last, as in '8h'."""
+
+
+class Hub(_Part):
+    """Where the lab listens, who may sign in, and where people's homes are."""
+
+    address: str = "127.0.0.1"
+    """The address that browsers reach; loopback alone unless it is changed."""
+    port: int = Field(default=8000, ge=1, le=65535)
+    """The port that browsers reach."""
+    internal_port: int = Field(default=8081, ge=1, le=65535)
+    """The hub's own port, for the proxy and the sessions."""
+    proxy_port: int = Field(default=8001, ge=1, le=65535)
+    """The port on which the hub tells the proxy its routes; loopback alone."""
+    authenticator: str = "demo"
+    """'demo', or how JupyterHub names its authenticator: 'pam', 'package.module.Class'."""
+    users: list[str] = Field(default_factory=list)
+    """Who may sign in; with another authenticator than the demo's, empty leaves it to that."""
+    homes: Folder | None = None
+    """The folder of people's homes, by name; their own homes where it is left out."""
+    trust_everyone: bool = False
+    """Let `local` serve others than the demo's users: all would be one Unix user."""
+
+
 class Site(_Part):
     """One deployment of labkit."""
 
     name: str = "labkit"
     """What the site is called on its pages."""
     runs: Folder = Path("~/labkit/runs")
-    """Where run folders go; on a shared file system where there are several nodes."""
+    """Where a person's run folders go; on a shared file system where there are several nodes.
+
+    '{user}' in it becomes the person's name.
+    """
     state: Folder = Path("~/.local/state/labkit")
     """Where schedulers keep what they know; on a local disk."""
     catalogue: Folder = Path("~/labkit/models")
@@ -62,6 +105,11 @@ class Site(_Part):
     environment: Environment = Environment()
     clusters: dict[str, Cluster] = Field(default_factory=lambda: {"local": Cluster()}, min_length=1)
     """The clusters by name; the first is the one that is used where none is named."""
+    hub: Hub = Hub()
+    profiles: dict[str, Profile] = Field(
+        default_factory=lambda: {"notebook": Profile(title="Notebook")}, min_length=1
+    )
+    """What a session can be, by name; the first is chosen where a person chooses none."""
 
     settings: str = Field(default=BUILT_IN, exclude=True)
     """The file that this came from. Not a key of `labkit.toml`."""
@@ -96,7 +144,9 @@ def read_site(path: Path) -> Site:
     folders = {
         key: path.parent / getattr(site, key) for key in ("runs", "state", "catalogue", "scratch")
     }
-    return site.model_copy(update={**folders, "settings": str(path)})
+    homes = site.hub.homes and path.parent / site.hub.homes
+    hub = site.hub.model_copy(update={"homes": homes})
+    return site.model_copy(update={**folders, "hub": hub, "settings": str(path)})
 
 
 def claim_folders(site: Site) -> None:

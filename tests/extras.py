@@ -8,34 +8,71 @@ import subprocess
 import sys
 import tempfile
 import venv
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TORCH = os.environ.get("TORCH", "torch==2.13.0").split()
-EXTRAS = {"": "labkit.train", "train": ""}
-"""Each extra, with the package that does not import with it alone."""
+_OF_TRAIN = ("torch", "ray", "transformers", "peft", "sklearn")
+_OF_LAB = ("ipywidgets", "anywidget", "jupyterlab")
+_OF_HUB = ("batchspawner", "sqlalchemy")
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What imports with an extra alone."""
+
+    packages: tuple[str, ...]
+    left_out: str = ""
+    """The package in them that does not."""
+    never: tuple[str, ...] = ()
+    """What is not imported by any of it."""
+
+
+EXTRAS = {
+    "": Promise(("labkit",), "labkit.train", (*_OF_TRAIN, *_OF_LAB, *_OF_HUB)),
+    "hub": Promise(("labkit", "labkit_spawners"), "labkit.train", (*_OF_TRAIN, *_OF_LAB)),
+    "lab": Promise(("labkit", "labkit_widgets"), "labkit.train", (*_OF_TRAIN, *_OF_HUB)),
+    "train": Promise(("labkit",)),
+}
 
 IMPORT_ALL = """
 import importlib, pkgutil, sys
-import labkit
-left_out = sys.argv[1]
-names = [m.name for m in pkgutil.walk_packages(labkit.__path__, "labkit.")
-         if not m.name.endswith("__main__") and not (left_out and m.name.startswith(left_out))]
+packages, left_out, never = (argument.split() for argument in sys.argv[1:])
+names = [m.name for package in packages
+         for m in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}.")
+         if not m.name.endswith("__main__") and not m.name.startswith(tuple(left_out))]
 for name in names:
     importlib.import_module(name)
 print(f"  {len(names)} modules import")
-if left_out:
-    heavy = {"torch", "ray", "transformers", "peft", "sklearn"} & set(sys.modules)
-    assert not heavy, f"the core imports {heavy}"
+heavy = set(never) & set(sys.modules)
+assert not heavy, f"{packages} import {heavy}"
+"""
+
+# What lies beside the packages, in the wheel's place for it and not in the checkout.
+FILES_OF_HUB = """
+import sys
+from labkit_spawners.lab import hub_config
+from labkit_spawners.proxy import lock_file
+from labkit_spawners.templates import templates_folder
+pages = templates_folder()
+for file in (hub_config(), lock_file(), lock_file().with_name("package.json"),
+             pages / "hub" / "profiles.html", pages / "notebooks" / "Start here.ipynb",
+             pages / "session" / "labconfig" / "default_setting_overrides.json"):
+    assert file.is_file() and file.is_relative_to(sys.prefix), file
+print("  pages and files are where the wheel puts them")
 """
 
 
 def main() -> None:
-    for extra, left_out in EXTRAS.items():
+    for extra, promise in EXTRAS.items():
         print(f"labkit[{extra}]" if extra else "labkit", flush=True)
         with tempfile.TemporaryDirectory(prefix="labkit-extra-") as folder:
             python = install(Path(folder), extra)
-            subprocess.run([python, "-c", IMPORT_ALL, left_out], check=True, cwd=folder)
+            arguments = [" ".join(promise.packages), promise.left_out, " ".join(promise.never)]
+            subprocess.run([python, "-c", IMPORT_ALL, *arguments], check=True, cwd=folder)
+            if extra == "hub":
+                subprocess.run([python, "-c", FILES_OF_HUB], check=True, cwd=folder)
             subprocess.run(
                 [python, "-m", "labkit", "--help"],
                 check=True,

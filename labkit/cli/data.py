@@ -7,8 +7,8 @@ from cyclopts import App, Parameter
 
 from labkit.cli import show
 from labkit.cli.output import AsJson, print_fields, print_json, say
-from labkit.data.check import check_columns, check_text_labels
-from labkit.data.load import load_table
+from labkit.data.check import check_columns, check_text_labels, guess_columns
+from labkit.data.load import Table, load_table
 
 app = App(name="data", help="Look at your data before you use it.")
 
@@ -17,8 +17,12 @@ app = App(name="data", help="Look at your data before you use it.")
 def check(
     file: Annotated[Path, Parameter(help="CSV, TSV, JSONL, Parquet or Excel.")],
     *,
-    text: Annotated[str, Parameter(help="The column that holds the texts.")] = "text",
-    label: Annotated[str, Parameter(help="The column that holds the labels.")] = "label",
+    text: Annotated[
+        str | None, Parameter(help="The column of texts; guessed where it is left out.")
+    ] = None,
+    label: Annotated[
+        str | None, Parameter(help="The column of labels; guessed where it is left out.")
+    ] = None,
     merge_labels: Annotated[
         bool, Parameter(negative=(), help="Take labels that differ in case or blanks for one.")
     ] = False,
@@ -26,8 +30,9 @@ def check(
 ) -> int:
     """Say what is wrong with a table of texts and labels, with row numbers."""
     table = load_table(file)
-    check_columns(table, {"text": text, "label": label})
-    found = check_text_labels(table, text, label, merge_labels=merge_labels)
+    columns = _columns(table, text, label)
+    check_columns(table, columns)
+    found = check_text_labels(table, **columns, merge_labels=merge_labels)
     findings = [*table.findings, *found]
     usable = not any(finding.severity == "problem" for finding in findings)
     if json:
@@ -37,6 +42,7 @@ def check(
                 "sha256": table.sha256,
                 "rows": table.frame.height,
                 "columns": table.frame.columns,
+                **columns,
                 "encoding": table.encoding,
                 "delimiter": table.delimiter,
                 "usable": usable,
@@ -49,9 +55,20 @@ def check(
                 "file": file,
                 "rows": table.frame.height,
                 "columns": ", ".join(table.frame.columns),
+                **columns,
                 **({"encoding": table.encoding} if table.encoding else {}),
             }
         )
         show.findings(findings)
         say("Fine to use." if usable else "Cannot be used as it is.")
     return 0 if usable else 1
+
+
+def _columns(table: Table, text: str | None, label: str | None) -> dict[str, str]:
+    """Those that were named, and for the rest those that look like it."""
+    if text is None or label is None:
+        guessed = guess_columns(table)
+        left = [column for column in guessed if column not in (text, label)]
+        text = text or (guessed[0] if guessed[0] in left else left[0])
+        label = label or next(column for column in reversed(left) if column != text)
+    return {"text": text, "label": label}

@@ -27,6 +27,7 @@ SESSION_BYTES = 400 * 2**20
 """What one learner's notebook holds: server and one kernel (docs/benchmarks.md)."""
 MIN_SHM_BYTES = 256 * 2**20
 MIN_DISK_BYTES = 5 * 2**30
+_LAB = ("jupyterhub", "batchspawner", "jupyterlab", "anywidget")
 _TRAIN = ("torch", "transformers", "peft", "ray", "scikit-learn")
 
 
@@ -63,18 +64,8 @@ def doctor(*, json: AsJson = False) -> int:
 
 def _software() -> Iterator[Line]:
     yield Line(what="labkit", found=f"{__version__} on Python {sys.version.split()[0]}")
-    missing = []
-    found = []
-    for package in _TRAIN:
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            missing.append(package)
-    yield Line(
-        what="tuning here",
-        found=", ".join(found) if not missing else f"missing {', '.join(missing)}",
-        fix="Install it with: pip install 'labkit[train]'" if missing else "",
-    )
+    yield _packages("tuning here", _TRAIN, "train", needed=True)
+    yield _packages("the lab in the browser", _LAB, "hub,lab", needed=False)
     headers = Path(sysconfig.get_paths()["include"]) / "Python.h"
     compiler = shutil.which("g++")
     lacking = [name for name, there in (("g++", compiler), ("python3-dev", headers.exists()))
@@ -84,6 +75,21 @@ def _software() -> Iterator[Line]:
         found="can compile" if not lacking else f"missing {' and '.join(lacking)}",
         fix=f"Optional, for speed: apt install {' '.join(lacking)}" if lacking else "",
         needed=False,
+    )
+
+
+def _packages(what: str, names: Sequence[str], extra: str, *, needed: bool) -> Line:
+    found, missing = [], []
+    for package in names:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            missing.append(package)
+    return Line(
+        what=what,
+        found=", ".join(found) if not missing else f"missing {', '.join(missing)}",
+        fix=f"Install it with: pip install 'labkit[{extra}]'" if missing else "",
+        needed=needed,
     )
 
 

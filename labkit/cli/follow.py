@@ -1,6 +1,5 @@
 """Following a run on a terminal: a progress bar to its result, or its log as it grows."""
 
-import asyncio
 import sys
 import time
 
@@ -8,6 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from labkit.cli.safe_text import printable
+from labkit.eventloop import finish
 from labkit.runs.folder import Run, Status
 from labkit.runs.view import RunView, view_runs
 from labkit.settings import Site
@@ -28,7 +28,7 @@ def follow(site: Site, run: Run) -> RunView:
     with progress:
         bar = progress.add_task(printable(run.name), total=None, figures="")
         while True:
-            (view,) = asyncio.run(view_runs(site, [run]))
+            (view,) = finish(view_runs(site, [run]))
             _draw(progress, bar, view.status)
             now = printable(view.status.phase or view.status.state)
             if not progress.console.is_terminal and now != said:
@@ -67,7 +67,7 @@ def follow_log(site: Site, run: Run, *, on: bool) -> None:
     log = run.last.log
     shown = 0
     while True:
-        (view,) = asyncio.run(view_runs(site, [run])) if on else (None,)
+        (view,) = finish(view_runs(site, [run])) if on else (None,)
         if log.exists():
             with log.open(errors="replace") as file:
                 file.seek(shown)

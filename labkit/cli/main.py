@@ -3,7 +3,6 @@
 Groups are imported when they are used, so that `labkit --help` stays quick.
 """
 
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -14,9 +13,6 @@ from cyclopts import App, CycloptsError
 from labkit.cli.safe_text import printable
 from labkit.errors import LabkitError
 from labkit.version import __version__
-
-_OF_TRAIN = ("torch", "transformers", "peft", "ray", "sklearn", "tokenizers")
-"""What the extra `train` brings."""
 
 app = App(
     name="labkit",
@@ -31,6 +27,7 @@ app.command("labkit.cli.data:app", name="data", help="Look at your data before y
 app.command("labkit.cli.models:app", name="models", help="The base models of this site.")
 app.command("labkit.cli.recipes:recipes", name="recipes", help="The ways to tune a model.")
 app.command("labkit.cli.doctor:doctor", name="doctor", help="What this machine can do.")
+app.command("labkit.cli.lab:lab", name="lab", help="Open the lab in the browser.")
 app.command("labkit.cli.site:app", name="site", help="Settings of this site; a demo site.")
 app.command("labkit.cli.node:node", name="node", show=False)
 app.register_install_completion_command()
@@ -57,12 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and error.name in _OF_TRAIN:
-            return _say(f"this needs {error.name}. Get it with: pip install 'labkit[train]'", 1)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            where = f" ({error.filename})" if error.filename else ""
-            return _say(f"the disk is full{where}. Free some room and try again.", 1)
-        return _fault(error)
+        from labkit.failure import in_words
+
+        sentence = in_words(error)
+        return _say(sentence, 1) if sentence else _fault(error)
 
 
 def _say(sentence: str, code: int) -> int:
@@ -71,9 +66,9 @@ def _say(sentence: str, code: int) -> int:
 
 
 def _fault(error: Exception) -> int:
-    from labkit.cli.failure import keep_details
+    from labkit.failure import keep_details
 
-    details = keep_details()
+    details = keep_details(error)
     what = f"{type(error).__name__}: {error}".splitlines()[0]
     return _say(
         f"failed ({what}). This is a fault of labkit; the details are in {details}.",

@@ -1,5 +1,6 @@
 """The demo site: settings, a catalogue with one real base model, made-up sample data."""
 
+import getpass
 import sys
 from importlib.resources import files
 from importlib.util import find_spec
@@ -16,23 +17,42 @@ WEIGHTS_SHA256 = "6fceb34132ad726946adc26b588445bcb11811d1a28d8a42a03a6dccf63c13
 _SETTINGS = """\
 # The demo site of labkit. Folders are relative to this file.
 name = "labkit demo"
-runs = "runs"
+runs = "runs/{user}"
 state = "state"
 catalogue = "models"
+
+[hub]
+users = [USERS]
+homes = "homes"
+
+[profiles.notebook]
+title = "Notebook"
+description = "Forms, tables and small models. Tuning runs beside it, as jobs of their own."
+cores = 2
+memory = "4 GB"
+time = "8h"
+
+[profiles.large]
+title = "Large notebook"
+description = "For tables of millions of rows, or Python of your own."
+cores = 2
+memory = "12 GB"
+time = "8h"
 """
 
 
-def prepare_demo(folder: Path) -> Path:
+def prepare_demo(folder: Path, *, of_environment: bool = True) -> Path:
     """Make the demo site in `folder`, or complete it; returns its settings file.
 
-    It becomes the site of this Python environment, so that `labkit` finds it from any
-    folder. Raises LabkitError where the base model's package is missing or not the one
-    that labkit was tried with.
+    Where it is `of_environment` it becomes the site of this Python environment, so that
+    `labkit` finds it from any folder. Raises LabkitError where the base model's package is
+    missing or not the one that labkit was tried with.
     """
     folder = private_folder(folder.expanduser().resolve())
     settings = folder / "labkit.toml"
     if not settings.exists():
-        write_private(settings, _SETTINGS)
+        users = ", ".join(f'"{name}"' for name in demo_users())
+        write_private(settings, _SETTINGS.replace("USERS", users))
     data = private_folder(folder / "data")
     for sample in ("hotline.csv", "new_messages.csv"):
         write_private(data / sample, files("labkit.demo").joinpath(sample).read_text("utf-8"))
@@ -41,8 +61,15 @@ def prepare_demo(folder: Path) -> Path:
         found = inspect_folder(weights, name="minilm")
         about = {"title": "all-MiniLM-L6-v2", "licence": "Apache-2.0", "languages": ["en"]}
         add_model(folder / "models", found.model_copy(update=about))
-    _make_site_of_environment(settings)
+    if of_environment:
+        _make_site_of_environment(settings)
     return settings
+
+
+def demo_users() -> tuple[str, str]:
+    """Who signs in to the demo: whoever runs it, so that the terminal's runs are theirs too."""
+    person = getpass.getuser().lower()
+    return person, "guest" if person != "guest" else "visitor"
 
 
 def demo_weights() -> Path:

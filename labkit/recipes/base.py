@@ -11,10 +11,25 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import BaseModel
+from pydantic.config import JsonDict
 
 from labkit.data.findings import Finding
 from labkit.evaluation import Evaluation
 from labkit.models.catalogue import BaseEntry
+
+COLUMN: JsonDict = {"column": True}
+"""Marks a setting that names a column of the person's table: a form asks for it beside the table.
+
+It is given to a `Config`'s field as `json_schema_extra`.
+"""
+
+
+def in_sight(**choices: str) -> JsonDict:
+    """Marks a setting that many people may want to change; a form folds the others away.
+
+    `choices` says in plain words what each choice means.
+    """
+    return {"in_sight": True, "choices": {**choices}}
 
 
 @dataclass(frozen=True, kw_only=True)

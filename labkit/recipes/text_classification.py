@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from labkit.errors import UsageError
-from labkit.recipes.base import Estimate, Machine, Prediction, Prepared, Task, TrainContext
+from labkit.recipes.base import (
+    COLUMN,
+    Estimate,
+    Machine,
+    Prediction,
+    Prepared,
+    Task,
+    TrainContext,
+    in_sight,
+)
 
 if TYPE_CHECKING:
     from labkit.data.check import Examples
@@ -33,17 +42,29 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    text: str = "text"
+    text: str = Field(default="text", json_schema_extra=COLUMN)
     """The column that holds the texts."""
-    label: str = "label"
+    label: str = Field(default="label", json_schema_extra=COLUMN)
     """The column that holds the labels."""
-    method: Literal["full", "lora", "head"] = "full"
+    method: Literal["full", "lora", "head"] = Field(
+        default="full",
+        title="What is tuned",
+        json_schema_extra=in_sight(
+            full="The whole model (best)",
+            lora="Small adapters in it (lora)",
+            head="Its last layer (quickest)",
+        ),
+    )
     """What is tuned: the whole model, small adapters in it (lora), or only its last layer."""
-    epochs: int | None = Field(default=None, ge=1, le=200)
+    epochs: int | None = Field(
+        default=None, ge=1, le=200, title="Passes over the data", json_schema_extra=in_sight()
+    )
     """How often each row is seen; chosen by the number of rows where it is left out."""
     batch_size: int | None = Field(default=None, ge=1, le=4096)
     """Rows in each step; chosen by the number of rows where it is left out."""
-    learning_rate: float | None = Field(default=None, gt=0, le=1)
+    learning_rate: float | None = Field(
+        default=None, gt=0, le=1, title="Learning rate", json_schema_extra=in_sight()
+    )
     """How far each step goes; chosen for the method where it is left out."""
     max_tokens: int = Field(default=128, ge=4, le=8192)
     """Longer texts are cut to this many tokens."""

@@ -144,18 +144,23 @@ def spec_toml(spec: RunSpec) -> str:
     return tomlkit.dumps(spec.model_dump(mode="json", exclude_none=True))
 
 
-def spec_flags(spec: RunSpec) -> list[str]:
-    """The spec as arguments of `labkit run start`: what differs from the defaults."""
+def spec_keys(spec: RunSpec) -> dict[str, Any]:
+    """The spec's flat face: what differs from the defaults. `spec_from_flat` undoes it."""
     dumped = spec.model_dump(mode="json", exclude_defaults=True)
     dumped["recipe"] = spec.recipe
-    arguments: list[str] = []
+    keys: dict[str, Any] = {}
     for key, path in flat_keys(spec.recipe).items():
         value: Any = dumped
         for part in path:
             value = value.get(part) if isinstance(value, dict) else None
         if value is not None:
-            arguments += _flag(key, value)
-    return arguments
+            keys[key] = value
+    return keys
+
+
+def spec_flags(spec: RunSpec) -> list[str]:
+    """The spec as arguments of `labkit run start`: what differs from the defaults."""
+    return [argument for key, value in spec_keys(spec).items() for argument in _flag(key, value)]
 
 
 def _flag(key: str, value: Any) -> list[str]:

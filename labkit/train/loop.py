@@ -25,6 +25,7 @@ from labkit.train.checkpoint import (
     training_tensors,
 )
 from labkit.train.encoder import autocast
+from labkit.train.memory import keep_freed_memory
 
 REPORT_EVERY_S = 0.5
 CHECKPOINT_EVERY_S = 60.0
@@ -98,6 +99,8 @@ def fit(
 
     Returns False where it was asked to stop: then the newest checkpoint holds everything.
     """
+    if settings.device == "cpu":
+        keep_freed_memory()
     return _Fit(model, rows, settings, class_weights_L, checkpoints, hooks).run(resume_from)
 
 

@@ -1,6 +1,7 @@
 """`python -m tests.bench`: speed, quality and memory beside their peers, as ratios in one run.
 
-Sections: `start` (commands, imports, a run's first step), `loop` (the training loop beside
+Sections: `start` (commands, imports, a run's first step), `lab` (from a click to one's own
+Lab beside a bare hub), `loop` (the training loop beside
 transformers' Trainer), `accuracy` (BANKING77 with the default settings). Called by
 `make bench`; docs/benchmarks.md keeps what was seen.
 """
@@ -10,11 +11,16 @@ import logging
 import time
 
 from labkit.accelerators.cpu import num_cpus
-from tests.bench import accuracy, loop, start
+from tests.bench import accuracy, lab, loop, start
 from tests.bench.machine import describe
 from tests.bench.table import Table
 
-SECTIONS = {"start": start.measure, "loop": loop.measure, "accuracy": accuracy.measure}
+SECTIONS = {
+    "start": start.measure,
+    "lab": lab.measure,
+    "loop": loop.measure,
+    "accuracy": accuracy.measure,
+}
 
 
 def main() -> None:

@@ -7,7 +7,16 @@ from importlib.metadata import version
 
 from labkit.accelerators import ACCELERATORS
 
-PACKAGES = ("labkit", "torch", "transformers", "accelerate", "ray", "scikit-learn")
+PACKAGES = (
+    "labkit",
+    "torch",
+    "transformers",
+    "accelerate",
+    "ray",
+    "scikit-learn",
+    "jupyterhub",
+    "jupyterlab",
+)
 
 
 def describe(threads: int) -> str:

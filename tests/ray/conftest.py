@@ -5,8 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +15,9 @@ from labkit.demo import demo_weights
 from labkit.models.catalogue import add_model, inspect_folder
 from labkit.processes import all_processes, environment_value, identify, send_signal
 from tests.unit.tiny_encoder import save_tiny_encoder
+from tests.waiting import wait_for
 
-DEADLINE_S = 120
 HOTLINE = Path(__file__).parents[2] / "labkit" / "demo" / "hotline.csv"
-
-
-def wait_for(
-    condition: Callable[[], Any],
-    what: str,
-    deadline_s: float = DEADLINE_S,
-    seen: Callable[[], Any] = str,
-) -> Any:
-    """What `condition` returns once it is true. Fails after the deadline, with what is `seen`."""
-    deadline = time.monotonic() + deadline_s
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    pytest.fail(f"waited {deadline_s} s for {what}: {seen()}")
 
 
 def command_line(pid: int) -> str:

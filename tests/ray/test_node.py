@@ -12,8 +12,7 @@ import pytest
 
 from labkit.processes import all_processes, environment_value
 from labkit.raycluster.node import NodeSpec, head_arguments, ray_environment, sweep
-
-from .conftest import wait_for
+from tests.waiting import wait_for
 
 ASK = """
 import json, os, ray

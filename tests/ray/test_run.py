@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import HOTLINE, Lab, wait_for
+from tests.waiting import wait_for
+
+from .conftest import HOTLINE, Lab
 
 QUICK = ("--base=tiny", "--epochs=1")
 LONG = ("--base=tiny", "--epochs=200", "--patience=200", "--batch-size=2")

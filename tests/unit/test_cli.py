@@ -5,81 +5,21 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from labkit.cli import main as cli
 from labkit.cli.safe_text import on_one_line, printable, printable_json
 from labkit.cli.start import as_flags
-from labkit.runs.find import create_run
 from labkit.runs.folder import Run, RunState, Status
-from labkit.runs.spec import spec_from_flat
 from labkit.settings import Site
 
-
-@dataclass(frozen=True)
-class Said:
-    code: int
-    out: str
-    err: str
-
-    def json(self) -> Any:
-        assert self.code in (0, 1), self.err
-        return json.loads(self.out)
-
-
-Labkit = Callable[..., Said]
-
-
-@pytest.fixture
-def labkit(site: Site, capsys: pytest.CaptureFixture[str]) -> Labkit:
-    """`labkit("run", "list")`: run a command as a person would; no traceback ever shows."""
-
-    def run(*arguments: str | Path) -> Said:
-        code = cli.main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.out + captured.err
-        return Said(code, captured.out, captured.err)
-
-    return run
+from .made_runs import EVALUATION, done_run, new_run
 
 
 def start(data: Path, *flags: str) -> list[str]:
     required = ["--recipe", "text-classification", "--base", "thin", "--data", str(data)]
     return ["run", "start", *required, *flags]
-
-
-def new_run(site: Site, name: str = "pets", status: Status | None = None) -> Run:
-    flat = {"recipe": "text-classification", "base": "thin", "data": "/d/a.csv", "name": name}
-    run = create_run(site.runs, spec_from_flat(flat, source="test"), {})
-    attempt = run.new_attempt(cluster="here")
-    if status:
-        attempt.write_status(status)
-    return run
-
-
-SCORES = {"accuracy": {"value": 0.8125, "low": 0.7, "high": 0.9},
-          "macro_f1": {"value": 0.6, "low": 0.5, "high": 0.7}}  # fmt: skip
-EVALUATION = {
-    "num_rows": 86,
-    "verdict": "Better than the instant answer on the held-out rows.",
-    "tuned": SCORES,
-    "baselines": {"the instant answer": SCORES},
-    "gains": {"the instant answer": {"value": 0.2, "low": 0.1, "high": 0.3}},
-    "confusions": [{"label": "[red]cat", "taken_for": "dog\x1b[2J", "count": 2, "share": 0.1}],
-    "mistakes": [{"row": 7, "text": "a\nlong " + "text " * 99 + "\x1b]0;pwned\x07", "label": "cat",
-                  "answered": "dog", "confidence": 0.99}],
-}  # fmt: skip
-
-
-def done_run(site: Site, name: str = "pets") -> Run:
-    run = new_run(site, name, Status(state=RunState.DONE, message="Better than all."))
-    (run.last.folder / "evaluation.json").write_text(json.dumps(EVALUATION))
-    return run
 
 
 # How it ends: 0 fine, 1 the work failed or the data cannot be used, 2 wrong usage.
@@ -113,6 +53,22 @@ def test_exit_codes(labkit, pets, write_csv, arguments, code):
     said = labkit(*arguments)
     assert said.code == code, said
     assert bool(said.err) == (code != 0 and arguments[:3] != ["data", "check", "one.csv"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "columns"),
+    [
+        ([], ("said", "kind")),
+        (["--text", "said"], ("said", "kind")),
+        (["--label", "said"], ("kind", "said")),
+        (["--label", "who"], ("said", "who")),
+    ],
+)
+def test_columns_that_are_not_named_are_guessed(labkit, tmp_path, flags, columns):
+    rows = [f"a longer text number {n},{'ab'[n % 2]},{'cde'[n % 3]}" for n in range(40)]
+    (tmp_path / "named.csv").write_text("said,kind,who\n" + "\n".join(rows))
+    found = labkit("data", "check", "named.csv", "--json", *flags).json()
+    assert (found["text"], found["label"]) == columns
 
 
 def test_a_dry_run_prints_all_and_starts_nothing(labkit, site, base, pets):

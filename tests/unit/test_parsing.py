@@ -87,6 +87,14 @@ def test_the_key_is_shown_as_the_person_wrote_it():
         parse(Oven, {"degrees": 1}, source="x", shown=lambda key: f"--{key}")
 
 
+def test_lists_in_lists_by_the_thousand_are_an_error_like_others():
+    deep: list = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(UsageError, match="degrees: found a list that is too deep; allowed is"):
+        parse(Oven, {"degrees": deep}, source="x")
+
+
 def test_a_long_value_is_shown_cut():
     with pytest.raises(UsageError) as caught:
         parse(Oven, {"degrees": "x" * 500}, source="x")

@@ -12,6 +12,8 @@ from labkit.errors import DamagedFile, LabkitError, UsageError
 from labkit.paths import (
     from_home,
     list_folder,
+    of_person,
+    of_this_person,
     private_folder,
     read_json,
     settings_file,
@@ -66,6 +68,19 @@ def test_a_named_site_that_is_not_there_is_an_error(home, monkeypatch):
 def test_home_is_written_out_but_for_strangers(home):
     assert from_home("~/a") == home / "a"
     assert from_home("~nobody-of-that-name/a") == Path("~nobody-of-that-name/a")
+
+
+def test_a_path_may_name_the_person(home, monkeypatch):
+    monkeypatch.setenv("LOGNAME", "ana")
+    assert of_this_person("~/{user}/runs") == home / "ana" / "runs"
+    assert of_this_person("/runs") == Path("/runs")
+    assert of_person(Path("/homes/{user}"), "中文") == Path("/homes/中文")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".ssh", "a/b", "/etc", "../ben", "a\0b", "{user}"])
+def test_a_name_that_leads_elsewhere_is_no_folders(name):
+    with pytest.raises(UsageError, match="cannot be the name of a folder. Sign in under another"):
+        of_person(Path("/homes/{user}"), name)
 
 
 def test_a_private_folder_is_its_owners_alone_with_those_above_it(tmp_path):

@@ -1,12 +1,22 @@
 """`labkit.toml` to a typed site; each wrong key is named by its path."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from labkit.clusters import open_cluster
 from labkit.errors import LabkitError, UsageError
-from labkit.settings import BUILT_IN, Site, claim_folders, load_site, read_site
+from labkit.settings import (
+    BUILT_IN,
+    Environment,
+    Hub,
+    Profile,
+    Site,
+    claim_folders,
+    load_site,
+    read_site,
+)
 
 
 def read(folder: Path, text: str) -> Site:
@@ -32,6 +42,28 @@ num_gpus = 0
 
 [clusters.there]
 scheduler = "local"
+
+[hub]
+address = "0.0.0.0"
+port = 9000
+internal_port = 9081
+proxy_port = 9001
+authenticator = "pam"
+users = ["ana", "ben"]
+homes = "homes"
+trust_everyone = true
+
+[profiles.small]
+title = "Small"
+
+[profiles.gpu]
+title = "One GPU"
+description = "To try a model by hand."
+cluster = "there"
+cores = 8
+memory = "32 GB"
+gpus = 1
+time = "4h"
 """
 
 
@@ -47,6 +79,28 @@ def test_every_key_is_read(home, tmp_path, monkeypatch):
     assert list(site.clusters) == ["here", "there"]
     assert site.clusters["here"].model_extra == {"num_cpus": 3, "memory": "2 GB", "num_gpus": 0}
     assert site.settings == str(tmp_path / "labkit.toml")
+    assert site.hub == Hub(
+        address="0.0.0.0",
+        port=9000,
+        internal_port=9081,
+        proxy_port=9001,
+        authenticator="pam",
+        users=["ana", "ben"],
+        homes=tmp_path / "homes",
+        trust_everyone=True,
+    )
+    assert site.profiles == {
+        "small": Profile(title="Small"),
+        "gpu": Profile(
+            title="One GPU",
+            description="To try a model by hand.",
+            cluster="there",
+            cores=8,
+            memory=32 * 2**30,
+            gpus=1,
+            time=4 * 3600,
+        ),
+    }
     assert site.job_environment() == {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "HOME": str(home),
@@ -56,8 +110,11 @@ def test_every_key_is_read(home, tmp_path, monkeypatch):
 
 
 def test_the_example_has_every_key():
-    named = [line.split(" = ")[0].strip("[]") for line in EVERY_KEY.splitlines()]
-    assert {name.split(".")[0] for name in named} >= Site.model_fields.keys() - {"settings"}
+    given = tomllib.loads(EVERY_KEY)
+    assert given.keys() == Site.model_fields.keys() - {"settings"}
+    assert given["environment"].keys() == Environment.model_fields.keys()
+    assert given["hub"].keys() == Hub.model_fields.keys()
+    assert given["profiles"]["gpu"].keys() == Profile.model_fields.keys()
 
 
 def test_without_settings_there_is_a_site_of_ones_own(home):
@@ -65,6 +122,22 @@ def test_without_settings_there_is_a_site_of_ones_own(home):
     assert site.settings == BUILT_IN
     assert site.runs == home / "labkit" / "runs"
     assert site.cluster(None)[0] == "local"
+    assert (site.hub.address, site.hub.authenticator) == ("127.0.0.1", "demo")
+    assert not site.hub.trust_everyone
+    assert list(site.profiles) == ["notebook"]
+
+
+def test_a_folder_may_be_each_persons_own(home, tmp_path, monkeypatch):
+    monkeypatch.setenv("LOGNAME", "ana")
+    site = read(tmp_path, 'runs = "runs/{user}"\ncatalogue = "/shared/{user}/models"')
+    assert site.runs == tmp_path / "runs" / "ana"
+    assert site.catalogue == Path("/shared/ana/models")
+
+
+def test_a_person_whose_name_leads_elsewhere_has_no_such_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("LOGNAME", "../ben")
+    with pytest.raises(UsageError, match=r"runs: '\.\./ben' cannot be the name of a folder"):
+        read(tmp_path, 'runs = "runs/{user}"')
 
 
 def test_the_site_in_force_is_the_named_one(site, tmp_path):
@@ -81,6 +154,14 @@ def test_the_site_in_force_is_the_named_one(site, tmp_path):
         ("[clusters]\nx = 3", "clusters.x: found 3; allowed is a table of keys."),
         ("[clusters.x]\nscheduler = 3", "clusters.x.scheduler: found 3; allowed is text."),
         ("[environment]\nallow = [3]", "environment.allow.0: found 3; allowed is text."),
+        ("[hub]\nport = 0", "hub.port: found 0; allowed is a whole number from 1 to 65535."),
+        ("[hub]\nadress = 'x'", "hub.adress: unknown key. Did you mean 'address'?"),
+        ("[hub]\nusers = 'ana'", "hub.users: found 'ana'; allowed is a list."),
+        ("[profiles]", "profiles: found {}; allowed is a table of keys with at least 1"),
+        ("[profiles.x]", "profiles.x.title: missing. What a person picks"),
+        ("[profiles.x]\ntitle = 'x'\ncores = 0", "profiles.x.cores: found 0; allowed is a whole"),
+        ("[profiles.x]\ntitle = 'x'\nmemory = 'lots'", "profiles.x.memory: 'lots' is no amount"),
+        ("[profiles.x]\ntitle = 'x'\ntime = 'now'", "profiles.x.time: 'now' is no length of"),
     ],
 )
 def test_a_wrong_key_is_named_with_the_file(tmp_path, text, line):

@@ -15,7 +15,6 @@ from torch import nn
 from labkit.errors import LabkitError
 from labkit.train.checkpoint import Checkpoints
 from labkit.train.classifier import TunedClassifier, best_temperature, negative_log_likelihood
-from labkit.train.dropout import ByteDropout
 from labkit.train.encoder import Method, TextClassifier, load_encoder, start_head_from_means
 from labkit.train.loop import LoopSettings
 from labkit.train.tokens import tokenize
@@ -174,18 +173,6 @@ def test_the_temperature_is_found_that_the_logits_were_multiplied_by(true_temper
     labels_N = (shares_NL.cumsum(axis=1) > rng.random((5000, 1))).argmax(axis=1)
     found = best_temperature(logits_NL * np.float32(true_temperature), labels_N)
     assert found == pytest.approx(true_temperature, rel=0.1)
-
-
-def test_dropout_zeroes_its_share_and_keeps_the_mean():
-    states = torch.ones(40, 33, 7)
-    torch.manual_seed(0)
-    dropout = ByteDropout(0.25)
-    dropped = dropout(states)
-    assert (dropped == 0).float().mean() == pytest.approx(0.25, abs=0.02)
-    assert dropped.mean() == pytest.approx(1.0, abs=0.02)
-    torch.manual_seed(0)
-    assert torch.equal(dropout(states), dropped)
-    assert torch.equal(dropout.eval()(states), states)
 
 
 def test_sure_and_right_costs_nothing_sure_and_wrong_much():

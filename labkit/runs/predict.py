@@ -1,0 +1,74 @@
+"""A run's tuned model in use: answers to sentences, and to whole tables.
+
+For every door: terminal, form and Python. It imports torch when it first answers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from labkit.data.answers import answered_table, are_blank, write_table
+from labkit.data.check import check_columns
+from labkit.data.findings import Finding
+from labkit.data.load import load_table
+from labkit.errors import UsageError
+from labkit.recipes import RECIPES
+from labkit.recipes.base import Prediction
+from labkit.runs.folder import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """What became of a table that was answered."""
+
+    rows: int
+    blank: int
+    """Rows without a text, which got no answer."""
+    unsure: int
+    findings: Sequence[Finding]
+    """What was met while reading it."""
+
+
+class TunedModel:
+    """The tuned model of a run, loaded once, when it is first asked."""
+
+    def __init__(self, run: Run):
+        self.run = run
+        self.recipe = RECIPES.load(run.spec().recipe)
+
+    @cached_property
+    def _model(self) -> Any:
+        return self.recipe.load(self.run.model_folder(), "cpu")
+
+    def answer(self, texts: Sequence[str]) -> list[Prediction]:
+        """An answer for each text. Raises LabkitError where the run has no model yet."""
+        return list(self.recipe.predict(self._model, texts)) if texts else []
+
+    def answer_sentences(self, texts: Sequence[str]) -> list[Prediction]:
+        """As `answer`. Raises UsageError for a blank one."""
+        if any(are_blank(texts)):
+            raise UsageError("A sentence is blank; there is nothing to answer.")
+        return self.answer(texts)
+
+    def answer_table(self, data: Path, out: Path, text: str | None = None) -> Answered:
+        """Write the table with answer, confidence and unsure added; `text` is its column.
+
+        The caller has checked `out` with `labkit.data.answers.check_output`.
+        """
+        table = load_table(data)
+        column = text or getattr(self.run.spec().settings, "text", "text")
+        check_columns(table, {"text": column})
+        texts = table.frame[column].to_list()
+        asked = [n for n, blank in enumerate(are_blank(texts)) if not blank]
+        answers: list[Prediction | None] = [None] * len(texts)
+        for n, answer in zip(asked, self.answer([texts[n] for n in asked]), strict=True):
+            answers[n] = answer
+        write_table(answered_table(table.frame, answers), out)
+        return Answered(
+            rows=len(texts),
+            blank=len(texts) - len(asked),
+            unsure=sum(answer.unsure for answer in answers if answer),
+            findings=table.findings,
+        )

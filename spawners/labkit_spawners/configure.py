@@ -1,0 +1,127 @@
+"""From a site to JupyterHub's configuration: a pure function, tried on a bare `Config()`.
+
+`jupyterhub_config.py` calls it and nothing else; what a site wants otherwise, it sets after.
+"""
+
+import ipaddress
+import sys
+from typing import Any
+
+from labkit.errors import UsageError
+from labkit.settings import Hub, Site
+from labkit_spawners.session_job import START_NOTEBOOK
+from labkit_spawners.templates import templates_folder
+
+RESUME_SERVICE = "labkit-resume"
+DEMO = "demo"
+
+
+def configure(c: Any, site: Site) -> None:
+    """Set all that labkit needs on `c`. Raises UsageError where the site would be unsafe."""
+    refuse_unsafe(site)
+    _hub(c, site)
+    _sign_in(c, site)
+    _sessions(c, site)
+    _pages(c, site)
+
+
+def refuse_unsafe(site: Site) -> None:
+    """Raises UsageError where nobody could get in, or others than those who should.
+
+    The scheduler `local` runs everybody as the hub's own Unix user: so only the demo's users,
+    from this machine, unless the site trusts everyone.
+    """
+    if site.hub.authenticator == DEMO and not site.hub.users:
+        raise UsageError(
+            f"Wrong in {site.settings}:\n  hub.users: nobody could sign in to the demo. Name who "
+            "may, as in users = ['ana', 'ben'] under [hub]."
+        )
+    local = [name for name, cluster in site.clusters.items() if cluster.scheduler == "local"]
+    if not local or site.hub.trust_everyone:
+        return
+    reasons = []
+    if site.hub.authenticator != DEMO:
+        reasons.append(f"hub.authenticator = {site.hub.authenticator!r}: only 'demo' is allowed")
+    if not _is_loopback(site.hub.address):
+        reasons.append(f"hub.address = {site.hub.address!r}: only 127.0.0.1 is allowed")
+    if reasons:
+        raise UsageError(
+            f"Wrong in {site.settings}:\n"
+            + "".join(f"  {reason}\n" for reason in reasons)
+            + f"The cluster {local[0]!r} is 'local', where everybody is one Unix user and could "
+            "read everybody's files. If all who sign in may, set trust_everyone = true under [hub]."
+        )
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
+
+
+def _hub(c: Any, site: Site) -> None:
+    hub, state = site.hub, site.state / "hub"
+    c.JupyterHub.bind_url = url_of(hub)
+    c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{hub.internal_port}"
+    c.JupyterHub.db_url = f"sqlite:///{state / 'jupyterhub.sqlite'}"
+    c.JupyterHub.cookie_secret_file = str(state / "cookie_secret")
+    c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{hub.proxy_port}"
+    c.ConfigurableHTTPProxy.pid_file = str(state / "proxy.pid")
+    # The proxy outlives the hub, and so do sessions: `labkit lab` starts the proxy.
+    c.ConfigurableHTTPProxy.should_start = False
+    c.JupyterHub.cleanup_servers = False
+    c.JupyterHub.cleanup_proxy = False
+    # With this the hub looks at the proxy's routes: those that a proxy lost when it started
+    # again come back within seconds.
+    c.JupyterHub.last_activity_interval = 5
+
+
+def url_of(hub: Hub) -> str:
+    """What a person types into the browser."""
+    address = f"[{hub.address}]" if ":" in hub.address else hub.address
+    return f"http://{address}:{hub.port}"
+
+
+def _sign_in(c: Any, site: Site) -> None:
+    hub: Hub = site.hub
+    if hub.authenticator == DEMO:
+        c.JupyterHub.authenticator_class = "labkit_spawners.sign_in.DemoAuthenticator"
+        c.DemoAuthenticator.password_file = str(site.state / "hub" / "password")
+    else:
+        c.JupyterHub.authenticator_class = hub.authenticator
+    if hub.users or hub.authenticator == DEMO:
+        c.Authenticator.allowed_users = set(hub.users)
+
+
+def _sessions(c: Any, site: Site) -> None:
+    c.JupyterHub.spawner_class = "labkit_spawners.spawner.GpuSpawner"
+    c.Spawner.default_url = f"/lab/tree/{START_NOTEBOOK}"
+    c.Spawner.poll_interval = 5  # one question to the scheduler serves all sessions
+    c.JupyterHub.allow_named_servers = True
+    c.JupyterHub.named_server_limit_per_user = 5
+    # Both count sessions that wait in the queue, and would refuse the rest.
+    c.JupyterHub.concurrent_spawn_limit = 0
+    c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}
+    c.JupyterHub.services = [
+        {
+            "name": RESUME_SERVICE,
+            "command": [sys.executable, "-P", "-m", "labkit_spawners.resume_service"],
+            "environment": {"LABKIT_SITE": site.settings},
+        }
+    ]
+    c.JupyterHub.load_roles = [
+        {
+            "name": RESUME_SERVICE,
+            "scopes": ["servers", "read:users:name"],
+            "services": [RESUME_SERVICE],
+        }
+    ]
+
+
+def _pages(c: Any, site: Site) -> None:
+    c.JupyterHub.template_paths = [str(templates_folder() / "hub")]
+    c.JupyterHub.template_vars = {
+        "site_name": site.name,
+        "demo_users": site.hub.users if site.hub.authenticator == DEMO else [],
+    }

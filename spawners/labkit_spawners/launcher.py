@@ -1,0 +1,104 @@
+"""What a session runs: Jupyter without what it does not need, and a word to the hub.
+
+`python -P -m labkit_spawners.launcher`, in the job that `session_job` describes. It picks a
+free port, starts `jupyter labhub` on it and tells the hub, again and again until it answers,
+so a hub that is down meanwhile loses nothing.
+"""
+
+import http.client
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from urllib.parse import urlsplit, urlunsplit
+
+LISTEN_WAIT_S = 120.0
+REFUSED_FOR_S = 600.0
+"""How long the hub may refuse the report: while it starts again it does not know us yet."""
+_NONCE = "LABKIT_SESSION_NONCE"
+
+
+def main() -> None:
+    url = urlsplit(os.environ["JUPYTERHUB_SERVICE_URL"])
+    host = url.hostname or "127.0.0.1"
+    port = free_port(host)
+    os.environ["JUPYTERHUB_SERVICE_URL"] = urlunsplit(url._replace(netloc=f"{host}:{port}"))
+    nonce = os.environ.pop(_NONCE)  # kernels have no use for it
+    threading.Thread(target=announce, args=(host, port, nonce), daemon=True).start()
+    serve()
+
+
+def serve() -> None:
+    """Run Jupyter's server for one person of a hub, until it ends."""
+    # Its import takes a second, for a check that falls back to another way:
+    # https://github.com/jupyter-server/jupyter_server/issues/1559
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+    from jupyterhub.singleuser import main as singleuser
+
+    sys.argv = [
+        "jupyterhub-singleuser",
+        f"--ServerApp.root_dir={os.environ['HOME']}",
+        f"--ServerApp.allow_root={os.geteuid() == 0}",
+        # Plain ZeroMQ would let others on this node read what kernels say.
+        "--MappingKernelManager.transport_encryption=required",
+    ]
+    singleuser()
+
+
+def free_port(host: str) -> int:
+    """A port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return probe.getsockname()[1]
+
+
+def announce(host: str, port: int, nonce: str) -> None:
+    """Wait until the server listens, then tell the hub, until it has heard. Ends us if it won't."""
+    _wait_listening(host, port)
+    wait_s, refused_since = 0.2, None
+    while (status := report(port, nonce)) != 204:
+        now = time.monotonic()
+        if status is None:
+            refused_since = None
+        elif refused_since is None:
+            refused_since = now
+        elif now - refused_since > REFUSED_FOR_S:
+            print("labkit: the hub does not know this session; it ends.", file=sys.stderr)
+            os._exit(3)
+        time.sleep(wait_s)
+        wait_s = min(wait_s * 1.5, 5.0)
+
+
+def report(port: int, nonce: str) -> int | None:
+    """Tell the hub the port. Its answer's status; None where it does not answer."""
+    hub = urlsplit(os.environ["JUPYTERHUB_API_URL"])
+    body = json.dumps({"port": port, "nonce": nonce})
+    headers = {
+        "Authorization": f"token {os.environ['JUPYTERHUB_API_TOKEN']}",
+        "Content-Type": "application/json",
+    }
+    connect = http.client.HTTPSConnection if hub.scheme == "https" else http.client.HTTPConnection
+    connection = connect(hub.hostname or "", hub.port, timeout=10)
+    try:
+        connection.request("POST", f"{hub.path}/labkit/port", body, headers)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+def _wait_listening(host: str, port: int) -> None:
+    deadline = time.monotonic() + LISTEN_WAIT_S
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection((host, port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""What the hub knows of each session, on disk before its job is submitted.
+
+JupyterHub keeps a session's state only once it has started. Were that all, a hub that ends
+while a job waits in the queue would forget the job, and start a second one.
+"""
+
+import secrets
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from urllib.parse import quote
+
+from labkit.errors import DamagedFile
+from labkit.paths import list_folder, private_folder, read_json, write_json, write_private
+
+_DEFAULT_SERVER = "_"
+"""No named server is called so: their names are of [a-z0-9-] since JupyterHub 6."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionRecord:
+    """One session, from the moment before its submission until its end."""
+
+    user: str
+    server: str
+    """'' for a person's first server."""
+    profile: str
+    cluster: str
+    nonce: str
+    """Tells this start from all others; the job must show it."""
+    api_token: str
+    job_id: str = ""
+    """'' while it is being submitted."""
+    host: str = ""
+    port: int = 0
+    """Where it listens; 0 while it starts."""
+    started: bool = False
+    """The hub has had its answer once: it is no longer the hub's to start."""
+
+
+class SessionRecords:
+    """A folder with one file for each session, 0600: they hold the sessions' tokens."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def create(
+        self, *, user: str, server: str, profile: str, cluster: str, api_token: str
+    ) -> SessionRecord:
+        record = SessionRecord(
+            user=user,
+            server=server,
+            profile=profile,
+            cluster=cluster,
+            nonce=secrets.token_urlsafe(16),
+            api_token=api_token,
+        )
+        self.write(record)
+        self._file(user, server).with_suffix(".ended").unlink(missing_ok=True)
+        return record
+
+    def update(self, record: SessionRecord, **changes: object) -> SessionRecord:
+        changed = replace(record, **changes)  # type: ignore[arg-type]
+        self.write(changed)
+        return changed
+
+    def write(self, record: SessionRecord) -> None:
+        file = self._file(record.user, record.server)
+        private_folder(file.parent)
+        write_json(file, asdict(record))
+
+    def get(self, user: str, server: str) -> SessionRecord | None:
+        return _read(self._file(user, server))
+
+    def all(self) -> list[SessionRecord]:
+        """Those that can be read; a damaged one is told when its own session starts."""
+        files = (file for folder in list_folder(self.folder) for file in folder.glob("*.json"))
+        found = []
+        for file in files:
+            with suppress(DamagedFile):
+                found.append(_read(file))
+        return [record for record in found if record]
+
+    def remove(self, record: SessionRecord) -> None:
+        """Forget it, unless another start has taken its place."""
+        kept = self.get(record.user, record.server)
+        if kept is not None and kept.nonce == record.nonce:
+            self._file(record.user, record.server).unlink(missing_ok=True)
+
+    def tell(self, record: SessionRecord, sentence: str) -> None:
+        """Keep why the session ended, for when its person comes back."""
+        write_private(self._file(record.user, record.server).with_suffix(".ended"), sentence)
+
+    def told(self, user: str, server: str) -> str:
+        """Why the last session ended by itself; '' where it did not."""
+        try:
+            return self._file(user, server).with_suffix(".ended").read_text("utf-8")
+        except FileNotFoundError:
+            return ""
+
+    def log(self, user: str, server: str) -> Path:
+        """Where the session's output goes."""
+        return self._file(user, server).with_suffix(".log")
+
+    def _file(self, user: str, server: str) -> Path:
+        return self.folder / _name(user) / f"{_name(server) or _DEFAULT_SERVER}.json"
+
+
+def _name(text: str) -> str:
+    # 'quote' leaves dots alone, and '.' and '..' are no names for a folder of ours.
+    return quote(text, safe="").replace(".", "%2E")
+
+
+def _read(file: Path) -> SessionRecord | None:
+    found = read_json(file)
+    if found is None:
+        return None
+    try:
+        return SessionRecord(**found)
+    except TypeError as error:
+        raise DamagedFile(f"{file} is damaged: {error}. Remove it; the session is lost.") from error

@@ -1,0 +1,396 @@
+"""`GpuSpawner`: a session is a job of the site's scheduler, like every run.
+
+It stands on batchspawner's base class for what other tools expect of a batch spawner (job id
+and status in its state), and speaks to the scheduler protocol where that class would run
+shell commands. Works in labkit's own hub and, as the spawner 'labkit', in any other.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from batchspawner.batchspawner import BatchSpawnerBase, JobStatus
+from traitlets import Integer
+
+from labkit.clusters import open_cluster
+from labkit.errors import DamagedFile, LabkitError, UsageError
+from labkit.schedulers.base import JobEnd, JobInfo, JobSpec, JobState, Outcome
+from labkit.settings import Profile, Site, load_site
+from labkit_spawners import port_report
+from labkit_spawners.form import profile_form
+from labkit_spawners.options import options_of_form, parse_options
+from labkit_spawners.records import SessionRecord, SessionRecords
+from labkit_spawners.session_job import session_job
+from labkit_spawners.sign_in import DemoAuthenticator
+from labkit_spawners.watch import JobWatch
+from labkit_spawners.words import how_it_ended, how_it_went, where_it_is
+
+port_report.mount()
+
+_NEVER_S = 10 * 365 * 86400
+_STOP_WAIT_S = 40.0
+
+
+class SessionFailed(Exception):
+    """A session that could not start, in a sentence that JupyterHub shows to the person."""
+
+    def __init__(self, sentence: str):
+        super().__init__(sentence)
+        self.jupyterhub_message = sentence
+
+
+@dataclass(frozen=True)
+class Lab:
+    """What all spawners of one hub share."""
+
+    site: Site
+    records: SessionRecords
+    watches: dict[str, JobWatch]
+
+    def watch(self, cluster: str) -> JobWatch:
+        if cluster not in self.watches:
+            self.watches[cluster] = JobWatch(open_cluster(self.site, cluster))
+        return self.watches[cluster]
+
+
+@cache
+def the_lab() -> Lab:
+    """The site of this hub, read once."""
+    site = load_site()
+    return Lab(site, SessionRecords(site.state / "sessions"), {})
+
+
+class GpuSpawner(BatchSpawnerBase):
+    """One session of one person."""
+
+    starting_timeout_s = Integer(
+        180,
+        help="How long a session may take from the start of its job to its first answer, in "
+        "seconds. The time in the queue does not count.",
+    ).tag(config=True)
+    queue_timeout_s = Integer(
+        0, help="How long a session may wait in the queue, in seconds; 0: as long as it takes."
+    ).tag(config=True)
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        # JupyterHub's one clock for queue and start together must not end what waits in turn.
+        self.start_timeout = _NEVER_S
+        self.ip, self.port = "127.0.0.1", 0
+        self.options_form = type(self).form
+        self.options_from_form = self._from_form
+        self.apply_user_options = type(self)._apply
+        self._prefilled: str | None = None
+        self._detached = False
+        self._job: JobInfo | None = None
+        self._end: JobEnd | None = None
+        self._reported = asyncio.Event()
+
+    @property
+    def lab(self) -> Lab:
+        return the_lab()
+
+    # What a person asks.
+
+    async def form(self) -> str:
+        """The choice of profiles, as HTML."""
+        notice = self.lab.records.told(self.user.name, self.name)
+        return await profile_form(self.lab.site, self.lab.watch, self._prefilled, notice)
+
+    def _from_form(self, form: dict[str, list[str]]) -> dict[str, Any]:
+        try:
+            given = options_of_form(form)
+        except UsageError as error:
+            raise _bad_request(error) from error
+        return {"profile": self._chosen(given)[0]}
+
+    def options_from_query(self, query_data: dict[str, list[str]]) -> dict[str, Any]:
+        """A link may fill in the form; starting takes a press of the button.
+
+        Else any page on the web could start sessions in the name of who visits it.
+        """
+        self._prefilled = self._from_form(query_data)["profile"]
+        raise SessionFailed("The link has chosen for you. Look at it, then press Start.")
+
+    def _chosen(self, given: object) -> tuple[str, Profile]:
+        try:
+            return parse_options(given, self.lab.site.profiles)
+        except UsageError as error:
+            raise _bad_request(error) from error
+
+    def _apply(self, user_options: object) -> None:
+        self._chosen(user_options)
+
+    # Its job.
+
+    async def start(self) -> tuple[str, int]:
+        """Submit the job, or adopt the one that an earlier hub submitted, and wait for its port."""
+        self._end, self._job = None, None
+        record = self._record()
+        waits = record is not None and bool(record.job_id) and not record.started
+        if record is not None and waits:
+            self._adopt(record)
+        else:
+            record = self._new_record()
+        self._detached = self.will_resume = False
+        try:
+            if not waits:
+                await self._submit(record)
+            host, port = await self._listening(record)
+        except LabkitError as error:
+            await self._give_up(record)
+            raise SessionFailed(str(error)) from error
+        except Exception:  # not CancelledError: a hub that ends leaves its jobs to the next
+            await self._give_up(record)
+            raise
+        self.lab.records.update(self._current(record), started=True)
+        return host, port
+
+    def _adopt(self, record: SessionRecord) -> None:
+        self.log.info("Adopting job %s of %s", record.job_id, self._log_name)
+        self.job_id, self.api_token = record.job_id, record.api_token
+
+    def _new_record(self) -> SessionRecord:
+        name, profile = self._chosen(self.user_options)
+        cluster, settings = self.lab.site.cluster(profile.cluster)
+        if settings.scheduler == "local":
+            self._refuse_strangers()
+        self.job_id = ""
+        self._reported.clear()
+        return self.lab.records.create(
+            user=self.user.name,
+            server=self.name,
+            profile=name,
+            cluster=cluster,
+            api_token=self.api_token,
+        )
+
+    def _refuse_strangers(self) -> None:
+        """As `configure` does, where the spawner alone serves somebody's own JupyterHub."""
+        demo = self.authenticator is None or isinstance(self.authenticator, DemoAuthenticator)
+        if not demo and not self.lab.site.hub.trust_everyone:
+            raise SessionFailed(
+                "This lab runs all sessions as one Unix user, so everybody could read everybody's "
+                "files. Whoever runs it may allow that: trust_everyone = true under [hub] in "
+                f"{self.lab.site.settings}."
+            )
+
+    async def _submit(self, record: SessionRecord) -> None:
+        await self.submit_batch_script()
+        self.lab.records.update(self._current(record), job_id=self.job_id)
+
+    async def submit_batch_script(self) -> str:
+        record = self._record()
+        assert record is not None, "a session has its record before its job"
+        profile = self.lab.site.profiles[record.profile]
+        watch = self.lab.watch(record.cluster)
+        job: JobSpec = session_job(
+            self.lab.site,
+            profile,
+            person=self.user.name,
+            environment=self.get_env(),
+            nonce=record.nonce,
+            log=self.lab.records.log(record.user, record.server),
+            accelerator=await _accelerator_for(profile, watch),
+        )
+        self.job_id = await watch.scheduler.submit(job)
+        watch.forget()
+        self.log.info("Submitted %s as job %s", self._log_name, self.job_id)
+        return self.job_id
+
+    async def _listening(self, record: SessionRecord) -> tuple[str, int]:
+        """Wait until the job runs and has said its port. Raises SessionFailed."""
+        queued, running = time.monotonic(), None
+        while True:
+            current = self._current(record)
+            if current.port:
+                return current.host, current.port
+            status = await self.query_job_status()
+            if status == JobStatus.NOTFOUND:
+                raise SessionFailed(how_it_ended(self._end, self._log_file()))
+            if status == JobStatus.RUNNING and running is None:
+                running = time.monotonic()
+            self._check_clocks(queued, running)
+            try:
+                await asyncio.wait_for(self._reported.wait(), self.startup_poll_interval)
+            except TimeoutError:
+                continue
+
+    def _check_clocks(self, queued: float, running: float | None) -> None:
+        now = time.monotonic()
+        if running is not None and now - running > self.starting_timeout_s:
+            raise SessionFailed(
+                f"The session did not answer within {self.starting_timeout_s} seconds of its "
+                f"start and was ended. Try again; if it stays so, whoever runs this lab finds "
+                f"why in {self._log_file()}."
+            )
+        if running is None and self.queue_timeout_s and now - queued > self.queue_timeout_s:
+            raise SessionFailed(
+                f"The session waited {self.queue_timeout_s} seconds in the queue and was taken "
+                "out, as this lab is set up to do. Choose a smaller profile, or try later."
+            )
+
+    def port_reported(self, port: int, nonce: str) -> bool:
+        """Take the port that the session says. False where it is not the session that is meant."""
+        record = self._record()
+        if record is None or record.nonce != nonce:
+            return False
+        if record.started:
+            return record.port == port  # it says it again where our answer was lost
+        host = self.state_gethost()
+        if not host:
+            return False
+        self.lab.records.update(record, host=host, port=port)
+        self._reported.set()
+        return True
+
+    async def query_job_status(self) -> JobStatus:
+        """Only the scheduler's word that a job has ended ends a session: unknown is not dead."""
+        if not self.job_id:
+            return JobStatus.NOTFOUND
+        watch = self.lab.watch(self._cluster())
+        try:
+            jobs = await watch.jobs()
+            self._job = jobs.get(self.job_id)
+            if self._job is None:
+                self._end = await watch.end_of(self.job_id)
+        except Exception as error:
+            self.log.warning("The scheduler does not answer about %s: %s", self.job_id, error)
+            self._job = None
+            return JobStatus.UNKNOWN
+        self.job_status = self._job.state.value if self._job else ""
+        if self._job is None:
+            return JobStatus.NOTFOUND if self._end else JobStatus.UNKNOWN
+        return {
+            JobState.PENDING: JobStatus.PENDING,
+            JobState.UNKNOWN: JobStatus.UNKNOWN,
+        }.get(self._job.state, JobStatus.RUNNING)
+
+    async def cancel_batch_job(self) -> None:
+        watch = self.lab.watch(self._cluster())
+        await watch.scheduler.cancel(self.job_id)
+        watch.forget()
+
+    def state_ispending(self) -> bool:
+        return self.job_status == JobState.PENDING
+
+    def state_isrunning(self) -> bool:
+        return self.job_status in (JobState.RUNNING, JobState.ENDING)
+
+    def state_isunknown(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return self.job_status == JobState.UNKNOWN
+
+    def state_gethost(self) -> str:
+        """Where the session listens, by the scheduler's word alone; '' while that is not known."""
+        if self.lab.site.cluster(self._cluster())[1].scheduler == "local":
+            return "127.0.0.1"
+        return self._job.nodes[0] if self._job and self._job.nodes else ""
+
+    async def poll(self) -> int | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """None while the job is there or may be."""
+        if self._detached:
+            return 0  # JupyterHub drops its own, half-made row; `start` adopts the job
+        if await self.query_job_status() != JobStatus.NOTFOUND:
+            return None
+        if self._end is None:
+            return 0
+        self.log.info("%s has ended: %s", self._log_name, self._end.outcome)
+        self._forget_ended()
+        code = self._end.exit_code
+        return code if code is not None else int(self._end.outcome != Outcome.COMPLETED)
+
+    def _forget_ended(self) -> None:
+        """The session ended by itself: keep why, and let go of its record."""
+        record = self._record()
+        if record is None or not record.started or self._end is None:
+            return
+        if self._end.outcome is not Outcome.COMPLETED:
+            self.lab.records.tell(record, how_it_went(self._end))
+        self.lab.records.remove(record)
+
+    async def stop(self, now: bool = False) -> None:
+        """End the job, and wait until it has ended unless `now`."""
+        if self._detached:
+            return
+        record = self._record()
+        if self.job_id:
+            await self.cancel_batch_job()
+            deadline = time.monotonic() + (0 if now else _STOP_WAIT_S)
+            while time.monotonic() < deadline:
+                if await self.query_job_status() == JobStatus.NOTFOUND:
+                    break
+                self.lab.watch(self._cluster()).forget()
+                await asyncio.sleep(0.2)
+        if record is not None:
+            self.lab.records.remove(record)
+
+    async def _give_up(self, record: SessionRecord) -> None:
+        try:
+            if self.job_id:
+                await self.cancel_batch_job()
+        except Exception as error:  # the person is told why it failed, not this
+            self.log.warning("Job %s could not be cancelled: %s", self.job_id, error)
+        self.lab.records.remove(record)
+
+    # What survives the hub.
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        super().load_state(state)
+        record = self._record()
+        if record is None or not record.job_id:
+            return
+        self.job_id, self.api_token = record.job_id, record.api_token
+        self._detached = self.will_resume = not record.started
+
+    # What a person sees meanwhile.
+
+    async def progress(self) -> AsyncGenerator[dict[str, str], None]:
+        """Each step in words, once."""
+        said = ""
+        while True:
+            sentence = where_it_is(self._job, submitted=bool(self.job_id))
+            if sentence != said:
+                said = sentence
+                yield {"message": sentence}
+            await asyncio.sleep(0.3)
+
+    def _record(self) -> SessionRecord | None:
+        try:
+            return self.lab.records.get(self.user.name, self.name)
+        except DamagedFile as error:  # one session's, which must not keep the hub from starting
+            self.log.error("%s", error)
+            return None
+
+    def _current(self, record: SessionRecord) -> SessionRecord:
+        """As it is now: the port may have come meanwhile. Raises SessionFailed."""
+        current = self._record()
+        if current is None or current.nonce != record.nonce:
+            raise SessionFailed("The session was stopped while it was starting.")
+        return current
+
+    def _cluster(self) -> str:
+        record = self._record()
+        name = record.cluster if record else None
+        return self.lab.site.cluster(name)[0]
+
+    def _log_file(self) -> str:
+        return str(self.lab.records.log(self.user.name, self.name))
+
+
+async def _accelerator_for(profile: Profile, watch: JobWatch) -> str:
+    """The kind of devices that the profile would get on that cluster."""
+    if not profile.gpus:
+        return "cpu"
+    pools = await watch.scheduler.capacity()
+    return next((pool.accelerator for pool in pools if pool.num_gpus >= profile.gpus), "cpu")
+
+
+def _bad_request(error: LabkitError) -> Exception:
+    from tornado.web import HTTPError
+
+    answer = HTTPError(400, "%s", str(error), reason="Wrong options")
+    answer.jupyterhub_message = str(error)  # type: ignore[attr-defined]
+    return answer

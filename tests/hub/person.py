@@ -1,0 +1,96 @@
+"""Somebody at a real browser, who sees pages, types and presses buttons."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.browser.conftest import CHROMIUM, FLAGS
+from tests.hub.real_lab import RealLab
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """Debian's, without a screen."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Person:
+    """Somebody at a browser of their own, who sees pages and types."""
+
+    def __init__(self, lab: RealLab, page: Any, shots: Path, name: str):
+        self.lab, self.page, self.shots, self.name = lab, page, shots, name
+
+    def sign_in(self) -> None:
+        """By keyboard alone: the name's field has the focus."""
+        self.page.goto(self.lab.base)
+        self.page.locator("#username_input:focus").wait_for()
+        self.shoot("1-sign-in")
+        self.page.keyboard.type(self.name)
+        self.page.keyboard.press("Tab")
+        self.page.keyboard.type(self.lab.password)
+        self.page.keyboard.press("Enter")
+        self.page.get_by_role("heading", name="Start a session").wait_for()
+
+    def sign_in_to_session(self) -> None:
+        """Where the session runs already, its notebook is what sign-in leads to."""
+        self.page.goto(f"{self.lab.base}/hub/login")
+        self.page.locator("#username_input").fill(self.name)
+        self.page.locator("#password_input").fill(self.lab.password)
+        self.page.keyboard.press("Enter")
+        self.page.get_by_text("| Idle").wait_for(timeout=60_000)
+
+    def end_kernels(self) -> None:
+        """So that the next one starts anew; then leave."""
+        self.page.evaluate(
+            """async () => {
+                const config = document.getElementById("jupyter-config-data").textContent;
+                const base = JSON.parse(config).baseUrl;
+                const headers = {"X-XSRFToken": document.cookie.match("_xsrf=([^;]*)")[1]};
+                for (const session of await (await fetch(base + "api/sessions", {headers})).json())
+                    await fetch(base + "api/sessions/" + session.id, {method: "DELETE", headers});
+            }"""
+        )
+        self.page.context.close()
+
+    def start_session(self) -> None:
+        self.shoot("2-spawn")
+        self.page.get_by_role("button", name="Start", exact=True).click()
+        self.page.get_by_role("heading", name="Your session is starting").wait_for()
+        self.shoot("3-starting")
+        self.page.wait_for_url("**/user/**", timeout=60_000)
+        # The notebook's own indicator is idle, too, while no kernel is connected.
+        self.page.get_by_text("| Idle").wait_for(timeout=60_000)
+
+    def run_the_cell(self) -> None:
+        self.page.get_by_role("menuitem", name="Run", exact=True).click()
+        self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        self.button("Try with sample data").wait_for(timeout=60_000)
+
+    def button(self, name: str) -> Any:
+        return self.studio.get_by_role("button", name=name, exact=True)
+
+    @property
+    def studio(self) -> Any:
+        return self.page.locator(".labkit")
+
+    def see(self, words: str | re.Pattern[str], timeout_s: float = 60) -> None:
+        self.studio.get_by_text(words).first.wait_for(timeout=timeout_s * 1000)
+
+    def shoot(self, name: str) -> None:
+        self.page.screenshot(path=self.shots / f"journey-{self.name}-{name}.png")
+
+
+def person_at(browser: Any, lab: RealLab, shots: Path, name: str) -> Person:
+    """With cookies of their own."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    context.set_default_timeout(30_000)
+    return Person(lab, context.new_page(), shots, name)

@@ -1,0 +1,140 @@
+"""A site whose scheduler lives in memory, and spawners on it without a hub."""
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+from traitlets.config import Config
+
+from labkit.errors import UsageError
+from labkit.schedulers.base import JobEnd, JobInfo, JobSpec, JobState, Outcome, Pool
+from labkit.settings import Profile, Site
+from labkit_spawners.records import SessionRecords
+from labkit_spawners.spawner import GpuSpawner, Lab
+from labkit_spawners.watch import JobWatch
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+GB = 2**30
+PROFILES = {
+    "notebook": Profile(title="Notebook", cores=2, memory=4 * GB),
+    "large": Profile(title="Large", cores=4, memory=12 * GB),
+}
+
+
+class FakeScheduler:
+    """The protocol in memory: a test says when a job runs and how it ends."""
+
+    def __init__(self, memory_bytes: int = 16 * GB):
+        self.memory_bytes = memory_bytes
+        self.submitted: list[JobSpec] = []
+        self.cancelled: list[str] = []
+        self.waiting: dict[str, JobInfo] = {}
+        self.ends: dict[str, JobEnd] = {}
+        self.looks = 0
+        self.fault: Exception | None = None
+        """What every question is answered with."""
+        self.when_asked: Callable[[], object] = lambda: None
+        """Called at each question, so that a test can let things happen meanwhile."""
+
+    async def submit(self, job: JobSpec) -> str:
+        if job.resources.memory_bytes > self.memory_bytes:
+            raise UsageError("The job asked for more memory than there is. Ask for less.")
+        self.submitted.append(job)
+        job_id = f"job-{len(self.submitted)}"
+        self.waiting[job_id] = JobInfo(
+            job_id=job_id,
+            name=job.name,
+            kind=job.kind,
+            state=JobState.PENDING,
+            submitted=NOW,
+            resources=job.resources,
+        )
+        return job_id
+
+    async def jobs(self) -> Mapping[str, JobInfo]:
+        self.looks += 1
+        self.when_asked()
+        if self.fault:
+            raise self.fault
+        return dict(self.waiting)
+
+    async def ended(self, job_ids: Collection[str]) -> Mapping[str, JobEnd]:
+        return {job_id: self.ends[job_id] for job_id in job_ids if job_id in self.ends}
+
+    async def cancel(self, job_id: str) -> None:
+        self.cancelled.append(job_id)
+        if self.fault:
+            raise self.fault
+        if job_id in self.waiting:
+            self.end(job_id, Outcome.CANCELLED)
+
+    async def extend(self, job_id: str, walltime_s: int) -> None:
+        raise AssertionError("no session asks for that")
+
+    async def capacity(self) -> Sequence[Pool]:
+        if self.fault:
+            raise self.fault
+        return [pool(memory_bytes=self.memory_bytes)]
+
+    async def expected_start(self, job: JobSpec) -> datetime | None:
+        return None
+
+    def set(self, job_id: str, state: JobState) -> None:
+        kept = self.waiting[job_id]
+        self.waiting[job_id] = JobInfo(**{**vars(kept), "state": state, "nodes": ("node7",)})
+
+    def end(self, job_id: str, outcome: Outcome, exit_code: int | None = None) -> None:
+        self.waiting.pop(job_id, None)
+        self.ends[job_id] = JobEnd(job_id=job_id, outcome=outcome, exit_code=exit_code, ended=NOW)
+
+
+def pool(**changes: Any) -> Pool:
+    """A machine without GPUs, all of it free."""
+    memory_bytes = changes.get("memory_bytes", 16 * GB)
+    given = {
+        "partition": "local",
+        "accelerator": "cpu",
+        "device_name": "",
+        "num_gpus": 0,
+        "free_gpus": 0,
+        "num_cpus": 8,
+        "free_cpus": 8,
+        "memory_bytes": memory_bytes,
+        "free_memory_bytes": memory_bytes,
+    }
+    return Pool(**{**given, **changes})
+
+
+def fake_lab(site: Site, scheduler: FakeScheduler, profiles=PROFILES) -> Lab:
+    site = site.model_copy(update={"profiles": profiles})
+    watches = {name: JobWatch(scheduler) for name in site.clusters}
+    return Lab(site, SessionRecords(site.state / "sessions"), watches)
+
+
+class SpawnerOfTest(GpuSpawner):
+    """The spawner, with the lab of the test."""
+
+    lab: Lab = None  # type: ignore[assignment]
+
+
+def spawner_of(lab: Lab, name: str = "ana", **config: Any) -> SpawnerOfTest:
+    """That person's spawner, as a hub that starts makes it: on a bare `Config()`, without a hub."""
+    spawner = SpawnerOfTest(
+        config=Config(GpuSpawner={"startup_poll_interval": 0.01, **config}),
+        user=SimpleNamespace(name=name, url=f"/user/{name}/"),
+        hub=SimpleNamespace(
+            public_host="", base_url="/hub/", api_url="http://127.0.0.1:8081/hub/api"
+        ),
+        api_token=f"token-of-{name}",
+    )
+    spawner.lab = lab
+    return spawner
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let others go on until the condition holds. Fails after five seconds."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0)

@@ -1,0 +1,134 @@
+"""One route takes a session's port; batchspawner's, which trusts its caller, is gone."""
+
+import importlib
+import json
+from types import SimpleNamespace
+
+import batchspawner.api
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jupyterhub.apihandlers import default_handlers
+from tornado.web import HTTPError
+
+from labkit_spawners import port_report
+from labkit_spawners.port_report import MAX_BODY, PATH, PortReportHandler
+
+
+def routes(path: str) -> list:
+    return [handler for handler in default_handlers if handler[0] == path]
+
+
+def test_there_is_our_route_once_and_batchspawners_not():
+    assert routes("/api/batchspawner") == []
+    assert [handler[1] for handler in routes(PATH)] == [PortReportHandler]
+
+
+def test_also_when_it_is_mounted_again():
+    port_report.mount()
+    port_report.mount()
+    assert len(routes(PATH)) == 1
+
+
+def test_also_when_batchspawner_was_imported_anew():
+    before = list(default_handlers)
+    importlib.reload(batchspawner.api)
+    assert routes("/api/batchspawner")  # what importing it does
+    port_report.mount()
+    assert default_handlers == before
+
+
+class SpawnerOfTest:
+    """Takes one port with one nonce."""
+
+    def __init__(self, api_token: str):
+        self.api_token, self.port = api_token, 0
+
+    def port_reported(self, port: int, nonce: str) -> bool:
+        self.port = port if nonce == "n" else 0
+        return nonce == "n"
+
+
+class Request:
+    """A handler's request, without a hub around it."""
+
+    def __init__(self, body: bytes, *, token: str | None, spawners=None):
+        self.handler = PortReportHandler.__new__(PortReportHandler)
+        self.handler.request = SimpleNamespace(body=body)  # type: ignore[assignment]
+        user = None if spawners is None else SimpleNamespace(spawners=spawners)
+        self.handler.get_auth_token = lambda: token  # type: ignore[method-assign]
+        self.handler.get_current_user_token = lambda: user  # type: ignore[method-assign]
+        self.handler.set_status = self.answered  # type: ignore[method-assign]
+        self.status = 0
+
+    def answered(self, status_code: int, reason: str | None = None) -> None:
+        self.status = status_code
+
+    async def post(self) -> int:
+        try:
+            await self.handler.post()
+        except HTTPError as error:
+            return error.status_code
+        return self.status
+
+
+def said(port: object = 4711, nonce: object = "n", **more: object) -> bytes:
+    return json.dumps({"port": port, "nonce": nonce, **more}).encode()
+
+
+async def test_a_session_says_its_port_with_its_own_token():
+    first, second = SpawnerOfTest("t1"), SpawnerOfTest("t2")
+    spawners = {"": first, "second": second, "other": SimpleNamespace(api_token="t3")}
+    assert await Request(said(), token="t2", spawners=spawners).post() == 204
+    assert (first.port, second.port) == (0, 4711)
+
+
+@pytest.mark.parametrize("token", [None, "", "t3", "a person's own token"])
+async def test_no_other_token_will_do(token):
+    spawners = {"": SpawnerOfTest("t1"), "other": SimpleNamespace(api_token="t3")}
+    assert await Request(said(), token=token, spawners=spawners).post() == 403
+    # A token of a service, or of nobody.
+    assert await Request(said(), token="t1").post() == 403
+
+
+async def test_a_session_that_was_replaced_is_told():
+    spawners = {"": SpawnerOfTest("t1")}
+    assert await Request(said(nonce="old"), token="t1", spawners=spawners).post() == 409
+
+
+BODIES = [
+    b"",
+    b"{",
+    b"\xff",
+    b"[]",
+    b"4711",
+    b"null",
+    b"[" * 150,
+    said(port="4711"),
+    said(port=4711.0),
+    said(port=True),
+    said(port=0),
+    said(port=65536),
+    said(port=-1),
+    said(nonce=None),
+    said(nonce=["n"]),
+    said(ip="10.0.0.1"),
+    said(nonce="n" * MAX_BODY),
+    b'{"port": 4711}',
+]
+
+
+async def refused(body: bytes) -> bool:
+    spawner = SpawnerOfTest("t1")
+    status = await Request(body, token="t1", spawners={"": spawner}).post()
+    return status == 400 and spawner.port == 0
+
+
+@pytest.mark.parametrize("body", BODIES)
+async def test_all_but_one_whole_number_and_the_nonce_is_refused(body):
+    assert await refused(body)
+
+
+@given(st.binary(max_size=MAX_BODY + 50))
+async def test_no_bytes_do_more(body):
+    assert await refused(body)

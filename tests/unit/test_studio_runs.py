@@ -1,0 +1,230 @@
+"""The Studio without a browser: runs as it shows them, hostile messages, and faults."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("anywidget")
+
+from labkit.errors import LabkitError, UsageError
+from labkit.models.catalogue import BaseEntry
+from labkit.runs import submit
+from labkit.runs.folder import RunState, Status
+from labkit.settings import Site
+from labkit_widgets.acts import read_act
+
+from .fake_page import Person
+from .made_runs import EVALUATION, done_run, new_run
+
+# Runs.
+
+
+@pytest.fixture
+def quiet_jobs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Runs are made, and no job is started for them."""
+
+    async def nothing(*given: Any) -> None:
+        return None
+
+    monkeypatch.setattr(submit, "_start", nothing)
+    yield
+
+
+def test_start_shows_the_run(person: Person, mine: Path, quiet_jobs: None):
+    person.does("choose_file", path=mine.name)
+    person.does("set_value", key="name", value="mine")
+    view = person.does("start")
+    assert view["page"] == "run" and view["run"]["name"] == "mine"
+    assert view["run"]["status"]["words"] == "Waiting in the queue"
+    person.does("new_run")
+    assert person.sees["newest"]["name"] == "mine"
+
+
+def test_a_run_is_followed_and_its_curve_drawn(person: Person, site: Site):
+    training = Status(state=RunState.TRAINING, phase="training", step=3, num_steps=10,
+                      rows_per_second=41.5, seconds_left=70.0)  # fmt: skip
+    run = new_run(site, "live", training)
+    lines = [{"instant_accuracy": 0.6}, *({"step": n, "num_steps": 10, "loss": 1 / n}
+             for n in (1, 2, 3)), {"step": 3, "validation_accuracy": 0.7}]  # fmt: skip
+    text = "\n".join(map(json.dumps, lines)) + '\n{"step": 4, "lo'
+    (run.last.folder / "metrics.jsonl").write_text(text)
+    shown = person.does("open_run", run=run.run_id)["run"]
+    assert shown["curve"]["loss"] == [[1, 1.0], [2, 0.5], [3, 1 / 3]]
+    assert shown["curve"]["accuracy"] == [[3, 0.7]] and shown["curve"]["instant"] == 0.6
+    assert {"title": "Step", "value": "3 of 10"} in shown["status"]["figures"]
+    assert {"title": "Time left", "value": "about 1 min 10 s"} in shown["status"]["figures"]
+    with (run.last.folder / "metrics.jsonl").open("a") as file:
+        file.write('ss": 0.1}\n')
+    person.core.shown.look()  # type: ignore[union-attr]
+    assert person.sees["run"]["curve"]["loss"][-1] == [4, 0.1]
+
+
+def test_a_result_is_shown_with_intervals(person: Person, site: Site):
+    result = person.does("open_run", run=done_run(site).run_id)["run"]["result"]
+    assert result["verdict"] == EVALUATION["verdict"] and result["tone"] == "better"
+    bar = result["measures"][0]["bars"][0]
+    assert (bar["name"], bar["words"], bar["range"]) == (
+        "Your tuned model", "81.2%", "70.0% to 90.0%",
+    )  # fmt: skip
+
+
+def test_a_run_deleted_while_shown_is_said(person: Person, site: Site):
+    run = done_run(site)
+    person.does("open_run", run=run.run_id)
+    run.delete()
+    assert person.sees["run"]["gone"]
+    person.core.shown.look()  # type: ignore[union-attr]
+    assert person.sees["run"]["gone"]
+    assert person.does("ask", text="x")["run"]["gone"]
+    assert person.does("new_run")["page"] == "form"
+
+
+def test_rename_and_delete(person: Person, site: Site):
+    run, other = done_run(site, "one"), done_run(site, "two")
+    person.does("open_run", run=run.run_id)
+    assert "Another run" in person.does("rename", name="two")["notice"]["text"]
+    assert person.does("rename", name="three")["run"]["name"] == "three"
+    view = person.does("delete")
+    assert view["page"] == "form" and "'three' was deleted" in view["notice"]["text"]
+    assert not run.folder.exists() and other.folder.exists()
+
+
+def test_a_stopped_run_says_so_without_words_of_the_terminal(person: Person, site: Site):
+    said = "Stopped on request. Go on with: labkit run resume 20261123-x-1"
+    run = new_run(site, "stopped", Status(state=RunState.STOPPED, message=said))
+    status = person.does("open_run", run=run.run_id)["run"]["status"]
+    assert status["message"] == "Stopped on request." and status["ended"]
+    again = person.does("again")
+    assert again["page"] == "form" and again["form"]["data"]["data"]["path"] == "/d/a.csv"
+
+
+def test_all_runs_and_two_side_by_side(site: Site, base: BaseEntry):
+    one, two = done_run(site, "one"), new_run(site, "two")
+    person = Person("runs")
+    rows = person.sees["runs"]["rows"]
+    assert {row["name"] for row in rows} == {"one", "two"}
+    assert {row["base"] for row in rows} == {"thin"}
+    compared = person.does("compare", runs=[one.run_id, two.run_id])["compare"]
+    assert compared["settings"] == []
+    assert compared["measures"][0]["accuracy"]["words"] == "81.2%"
+    assert compared["measures"][1] is None
+    assert person.does("open_run", run=one.run_id)["page"] == "run"
+    assert person.does("new_run")["page"] == "runs"
+
+
+def test_no_runs_is_an_empty_table(site: Site, base: BaseEntry):
+    assert Person("runs").sees["runs"]["rows"] == []
+
+
+# Hostile messages and faults.
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        None, [], "start", {}, {"do": "__class__"}, {"do": ["start"]}, {"do": "start", "more": 1},
+        {"do": "set_value", "key": "epochs", "value": {"a": 1}},
+        {"do": "set_value", "key": "x" * 300, "value": "1"},
+        {"do": "upload", "name": "a.csv", "size": -1, "page": "p"},
+        {"do": "compare", "runs": ["a"]}, {"do": "go_to", "step": "../x"},
+    ],
+)  # fmt: skip
+def test_a_message_that_is_no_act_is_answered_by_a_sentence(person: Person, message: object):
+    person.core.act(message)
+    assert "does not know" in person.sees["notice"]["text"]
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        {"do": "set_value", "key": "data", "value": "/etc/passwd"},
+        {"do": "set_value", "key": "nonsense", "value": "1"},
+        {"do": "choose_task", "recipe": "os"},
+        {"do": "choose_base", "base": "../x"},
+        {"do": "open_run", "run": "../../etc"},
+        {"do": "delete"},
+        {"do": "ask", "text": "x"},
+        {"do": "start"},
+    ],
+)
+def test_an_act_that_is_not_possible_is_answered_by_a_sentence(person: Person, act: dict[str, Any]):
+    person.core.act(act)
+    assert person.sees["notice"]["kind"] == "error"
+    assert "Traceback" not in person.sees["notice"]["text"]
+    assert "Something went wrong" not in person.sees["notice"]["text"]
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=6,
+)
+
+
+@given(_JSON)
+def test_whatever_comes_is_an_act_or_refused(message: object):
+    try:
+        read_act(message)
+    except UsageError as error:
+        assert "Reload the page" in str(error)
+
+
+def test_a_fault_of_ours_becomes_a_sentence_with_a_file(
+    person: Person, monkeypatch: pytest.MonkeyPatch, home: Path
+):
+    def broken(*given: Any) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr("labkit_widgets.core.find_run", broken)
+    told = person.does("open_run", run="x")["notice"]["text"]
+    assert told.startswith("Something went wrong in labkit; the details are in ")
+    file = Path(told.partition(" are in ")[2].removesuffix("."))
+    assert "ZeroDivisionError: secret detail" in file.read_text()
+    assert "secret" not in told
+
+
+def test_a_site_that_cannot_be_read_is_said(site: Site, home: Path, monkeypatch):
+    monkeypatch.setenv("LABKIT_SITE", "/nowhere/labkit.toml")
+    view = Person().sees
+    assert "/nowhere/labkit.toml" in view["notice"]["text"]
+    assert view["form"] is None
+
+
+def test_threads_drop_what_was_superseded():
+    from labkit_widgets.background import Threads
+
+    lock, first, ended = threading.RLock(), threading.Event(), threading.Event()
+    kept: list[str] = []
+    failures: list[Exception] = []
+    threads = Threads(lock, lambda: ended.set() if kept else None,
+                      lambda kind, error: failures.append(error))  # fmt: skip
+    threads.run("look", "one", lambda: first.wait(10), lambda _: kept.append("one"))
+    threads.run("look", "two", lambda: "two", kept.append)
+    assert ended.wait(10)
+    first.set()
+    assert kept == ["two"] and threads.doing() == {} and failures == []
+
+
+def test_labkit_errors_are_one_line_in_a_notebook():
+    error = LabkitError("That cannot be.")
+    assert error._render_traceback_() == ["LabkitError: That cannot be."]
+
+
+def test_importing_the_widgets_is_light():
+    code = (
+        "import sys, time; start = time.monotonic(); import labkit_widgets; "
+        "heavy = {'torch', 'ray', 'transformers', 'polars'} & set(sys.modules); "
+        "print(time.monotonic() - start, *heavy)"
+    )
+    took_s, *heavy = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert heavy == [] and float(took_s) < 3  # under 1 s on a quiet machine: see make bench

@@ -1,0 +1,24 @@
+"""Waiting for what a test expects, instead of sleeping."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+DEADLINE_S = 120
+
+
+def wait_for(
+    condition: Callable[[], Any],
+    what: str,
+    deadline_s: float = DEADLINE_S,
+    seen: Callable[[], Any] = str,
+) -> Any:
+    """What `condition` returns once it is true. Fails after the deadline, with what is `seen`."""
+    deadline = time.monotonic() + deadline_s
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    pytest.fail(f"waited {deadline_s} s for {what}: {seen()}")

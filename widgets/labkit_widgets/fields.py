@@ -1,0 +1,99 @@
+"""Form fields out of pydantic models, so that a new setting of a recipe is in the form at once."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from labkit.parsing import Written, allowed
+
+_HIDDEN = ("nodes",)
+"""Of no use on one machine; the terminal has it."""
+
+
+def columns_of(config: type[BaseModel]) -> list[str]:
+    """The settings that name a column of the person's table."""
+    return [key for key, field in config.model_fields.items() if _extra(field).get("column")]
+
+
+def form_fields(
+    model: type[BaseModel], given: Mapping[str, Any], wrong: Mapping[str, str]
+) -> Iterator[dict[str, Any]]:
+    """A field for each setting that is no column: what it is, what was typed, what is wrong."""
+    for key, info in model.model_fields.items():
+        if key in _HIDDEN or _extra(info).get("column"):
+            continue
+        choices = _choices(info)
+        yield {
+            "key": key,
+            "title": title(key, info),
+            "help": info.description or "",
+            "kind": "switch" if info.annotation is bool else "choice" if choices else "text",
+            "choices": choices,
+            "value": _shown(given.get(key, info.default if choices else None)),
+            "on": bool(given.get(key, info.default)) if info.annotation is bool else None,
+            "placeholder": _default(info),
+            "allowed": allowed(info),
+            "wrong": wrong.get(key, ""),
+            "in_sight": bool(_extra(info).get("in_sight")),
+        }
+
+
+def title(key: str, info: FieldInfo) -> str:
+    """'batch_size' as 'Batch size', unless the field has a title of its own."""
+    return info.title or key.replace("_", " ").capitalize().replace("Gpus", "GPUs")
+
+
+def as_titles(sentence: str, *models: type[BaseModel]) -> str:
+    """The sentence with the keys in it as the form calls them: 'merge_labels' as “Merge labels”."""
+    for model in models:
+        for key, info in model.model_fields.items():
+            if "_" in key:
+                sentence = sentence.replace(key, f"“{title(key, info)}”")
+    return sentence
+
+
+def as_written(info: FieldInfo | None, value: Any) -> Any:
+    """A value as a person would write it: 4294967296 bytes as '4 GB', 28800 seconds as '8h'."""
+    words = next((m.words for m in _metadata(info) if isinstance(m, Written)), "")
+    if not isinstance(value, int):
+        return value
+    if "memory" in words:
+        return next((f"{value // size} {unit}" for unit, size in (("GB", 2**30), ("MB", 2**20))
+                     if value % size == 0), value)  # fmt: skip
+    if "time" in words:
+        return next((f"{value // size}{unit}" for unit, size in (("h", 3600), ("m", 60))
+                     if value % size == 0), value)  # fmt: skip
+    return value
+
+
+def _metadata(info: FieldInfo | None) -> list[Any]:
+    if info is None:
+        return []
+    inside = [m for part in get_args(info.annotation) for m in get_args(part)[1:]]
+    return [*info.metadata, *inside]
+
+
+def _choices(info: FieldInfo) -> list[dict[str, str]]:
+    """Of a Literal, each choice with its meaning in plain words."""
+    if info.annotation is bool:
+        return []
+    words = _extra(info).get("choices") or {}
+    kinds = [a for a in get_args(info.annotation) if isinstance(a, str)]
+    return [{"value": choice, "title": words.get(choice, choice)} for choice in kinds]
+
+
+def _default(info: FieldInfo) -> str:
+    if info.default is None:
+        return "chosen for you"
+    words = as_written(info, info.default)
+    return str(words)
+
+
+def _shown(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _extra(info: FieldInfo) -> Mapping[str, Any]:
+    return info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
