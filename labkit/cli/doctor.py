@@ -129,7 +129,7 @@ def _room(site: Site, pools: Sequence[Pool]) -> Iterator[Line]:
 
 
 def _fits(pools: Sequence[Pool]) -> dict[str, Any]:
-    free = max(pool.free_memory_bytes for pool in pools)
+    free = max(node.free.memory_bytes for pool in pools for node in pool.nodes)
     return {
         "runs_that_fit": free // LEARNER_BYTES,
         "learners_that_fit": free // SESSION_BYTES,

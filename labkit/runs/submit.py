@@ -64,7 +64,7 @@ async def plan_run(site: Site, spec: RunSpec) -> Plan:
         seed=spec.seed,
     )
     prepared = recipe.prepare(task)
-    num_cpus = spec.resources.cpus_per_node or pool.num_cpus
+    num_cpus = spec.resources.cpus_per_node or max(n.total.num_cpus for n in pool.nodes)
     accelerator = pool.accelerator if spec.resources.gpus_per_node else "cpu"
     device = ACCELERATORS.load(accelerator).torch_device
     machine = Machine(torch_device=device, num_cpus=num_cpus, flops=_flops(num_cpus, device))
@@ -243,9 +243,13 @@ def _pool(pools: Sequence[Pool], spec: RunSpec, cluster: str) -> Pool:
             f"{spec.resources.nodes} nodes asked; the cluster {cluster!r} is one machine. "
             "Leave nodes out, or set it to 1."
         )
-    fitting = [pool for pool in pools if pool.num_gpus >= asked and (not asked or pool.num_gpus)]
+    fitting = [
+        pool
+        for pool in pools
+        if any(n.total.num_gpus >= asked and (not asked or n.total.num_gpus) for n in pool.nodes)
+    ]
     if not fitting:
-        most = max((pool.num_gpus for pool in pools), default=0)
+        most = max((n.total.num_gpus for pool in pools for n in pool.nodes), default=0)
         raise UsageError(
             f"{asked} GPUs asked; the cluster {cluster!r} has {most or 'none'}. "
             f"Set gpus_per_node to {most} {'or fewer' if most else '(train on the processor)'}."

@@ -8,35 +8,11 @@ besides. So a small job passes a big one only where it does not delay it.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from labkit.schedulers.base import JobKind, JobSpec
+from labkit.schedulers.base import Amounts, JobKind, JobSpec
 from labkit.units import format_memory
 
 _FORECAST_JOBS = 100
 """How far down the queue starts are foreseen: the work grows with the square of it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Amounts:
-    """What is asked, held or free."""
-
-    num_cpus: int
-    memory_bytes: int
-    num_gpus: int
-
-    def within(self, limit: "Amounts") -> bool:
-        return (
-            self.num_cpus <= limit.num_cpus
-            and self.memory_bytes <= limit.memory_bytes
-            and self.num_gpus <= limit.num_gpus
-        )
-
-    def less(self, taken: "Amounts") -> "Amounts":
-        """What is left, never below nothing."""
-        return Amounts(
-            num_cpus=max(0, self.num_cpus - taken.num_cpus),
-            memory_bytes=max(0, self.memory_bytes - taken.memory_bytes),
-            num_gpus=max(0, self.num_gpus - taken.num_gpus),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,13 +1,13 @@
 """The jobs and the machine of the `local` scheduler, in the words of every scheduler. Pure."""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from labkit.schedulers._local_jobs import Job, Stage, leases, requests
 from labkit.schedulers._local_queue import Machine, forecast, free_amounts, reasons
-from labkit.schedulers.base import JobInfo, JobState, Pool
+from labkit.schedulers.base import Amounts, JobInfo, JobState, Pool, PoolNode
 
 _PARTITION = "local"
 
@@ -51,30 +51,27 @@ def pools(jobs: Sequence[Job], machine: Machine) -> list[Pool]:
     held = leases(jobs)
     leased = {index for lease in held for index in lease.gpus}
     free = free_amounts(held, machine)
-    processor = Pool(
-        partition=_PARTITION,
-        accelerator="cpu",
-        device_name=machine.cpu_name,
-        num_gpus=0,
-        free_gpus=0,
-        num_cpus=machine.num_cpus,
-        free_cpus=free.num_cpus,
-        memory_bytes=machine.memory_bytes,
-        free_memory_bytes=free.memory_bytes,
+    names = ["", *dict.fromkeys(name for _, name in machine.gpus)]
+    return [
+        _pool(machine, free, {i for i, its_name in machine.gpus if its_name == name}, leased, name)
+        for name in names
+    ]
+
+
+def _pool(machine: Machine, free: Amounts, gpus: Set[int], leased: Set[int], gpu_name: str) -> Pool:
+    """Of the GPUs of that name; of the processor alone for ''."""
+    node = PoolNode(
+        name=platform.node(),
+        total=replace(machine.amounts, num_gpus=len(gpus)),
+        free=replace(free, num_gpus=len(gpus - leased)),
     )
-    found = [processor]
-    for name in dict.fromkeys(name for _, name in machine.gpus):
-        indices = {index for index, its_name in machine.gpus if its_name == name}
-        found.append(
-            replace(
-                processor,
-                accelerator=machine.accelerator,
-                device_name=name,
-                num_gpus=len(indices),
-                free_gpus=len(indices - leased),
-            )
-        )
-    return found
+    return Pool(
+        partition=_PARTITION,
+        accelerator=machine.accelerator if gpu_name else "cpu",
+        device_name=gpu_name or machine.cpu_name,
+        nodes=[node],
+        shares_cores=True,
+    )
 
 
 def as_time(seconds: float | None) -> datetime | None:

@@ -39,6 +39,39 @@ class JobKind(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Amounts:
+    """What is asked of one node, held on it or free."""
+
+    num_cpus: int
+    memory_bytes: int
+    num_gpus: int
+
+    def within(self, limit: "Amounts") -> bool:
+        return (
+            self.num_cpus <= limit.num_cpus
+            and self.memory_bytes <= limit.memory_bytes
+            and self.num_gpus <= limit.num_gpus
+        )
+
+    def less(self, taken: "Amounts") -> "Amounts":
+        """What is left, never below nothing."""
+        return Amounts(
+            num_cpus=max(0, self.num_cpus - taken.num_cpus),
+            memory_bytes=max(0, self.memory_bytes - taken.memory_bytes),
+            num_gpus=max(0, self.num_gpus - taken.num_gpus),
+        )
+
+    def times(self, asked: "Amounts") -> int:
+        """How often `asked` goes into it; what is not asked does not count."""
+        shares = (
+            (self.num_cpus, asked.num_cpus),
+            (self.memory_bytes, asked.memory_bytes),
+            (self.num_gpus, asked.num_gpus),
+        )
+        return min((have // want for have, want in shares if want), default=0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobResources:
     """What one job holds, on each of its nodes."""
 
@@ -103,18 +136,40 @@ class JobEnd:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PoolNode:
+    """What one node has, and what of it a job could have now."""
+
+    name: str
+    total: Amounts
+    free: Amounts
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pool:
-    """Like devices with the cores and memory beside them, free and in total."""
+    """The nodes of one partition with like devices."""
 
     partition: str
     accelerator: str
     device_name: str
-    num_gpus: int
-    free_gpus: int
-    num_cpus: int
-    free_cpus: int
-    memory_bytes: int
-    free_memory_bytes: int
+    nodes: Sequence[PoolNode]
+    shares_cores: bool = False
+    """Whether sessions share its cores, so that a session asks for none."""
+
+    @property
+    def num_gpus(self) -> int:
+        return sum(node.total.num_gpus for node in self.nodes)
+
+    @property
+    def free_gpus(self) -> int:
+        return sum(node.free.num_gpus for node in self.nodes)
+
+    def holds(self, asked: Amounts) -> bool:
+        """Whether one of its nodes, were it free, had as much."""
+        return any(asked.within(node.total) for node in self.nodes)
+
+    def room_for(self, asked: Amounts) -> int:
+        """How many jobs of one node that ask so much would start now."""
+        return sum(node.free.times(asked) for node in self.nodes)
 
 
 class Scheduler(Protocol):

@@ -6,7 +6,7 @@ from functools import cache
 
 from jinja2 import Environment, FileSystemLoader
 
-from labkit.schedulers.base import Pool
+from labkit.schedulers.base import Amounts, Pool
 from labkit.settings import Profile, Site
 from labkit.units import format_duration
 from labkit_spawners.templates import templates_folder
@@ -70,24 +70,23 @@ def describe(name: str, profile: Profile, pools: Sequence[Pool] | None) -> Choic
 def _free(profile: Profile, pools: Sequence[Pool] | None) -> tuple[bool, str]:
     if pools is None:
         return True, "The scheduler does not answer now; what is free is not known."
-    fitting = [
-        pool
-        for pool in pools
-        if pool.num_gpus >= profile.gpus and pool.memory_bytes >= profile.memory
-    ]
+    fitting = [pool for pool in pools if pool.holds(asked_of(profile, pool))]
     if not fitting:
-        few = all(pool.num_gpus < profile.gpus for pool in pools)
+        few = all(n.total.num_gpus < profile.gpus for pool in pools for n in pool.nodes)
         return False, f"Not in this lab: it has not that {'many GPUs' if few else 'much memory'}."
-    now = sum(_that_fit(profile, pool) for pool in fitting)
+    now = sum(pool.room_for(asked_of(profile, pool)) for pool in fitting)
     if not now:
         return True, "All is in use now: it would wait for its turn."
     return True, "Free now." if now == 1 else f"Free now: {now} of this kind."
 
 
-def _that_fit(profile: Profile, pool: Pool) -> int:
-    """How many such sessions would start there now; they share cores, so those do not count."""
-    by_memory = pool.free_memory_bytes // profile.memory
-    return min(by_memory, pool.free_gpus // profile.gpus) if profile.gpus else by_memory
+def asked_of(profile: Profile, pool: Pool) -> Amounts:
+    """What such a session would hold for itself alone there."""
+    return Amounts(
+        num_cpus=0 if pool.shares_cores else profile.cores,
+        memory_bytes=profile.memory,
+        num_gpus=profile.gpus,
+    )
 
 
 def memory_in_words(amount: int) -> str:

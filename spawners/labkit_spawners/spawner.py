@@ -20,7 +20,7 @@ from labkit.errors import DamagedFile, LabkitError, UsageError
 from labkit.schedulers.base import JobEnd, JobInfo, JobSpec, JobState, Outcome
 from labkit.settings import Profile, Site, load_site
 from labkit_spawners import port_report
-from labkit_spawners.form import profile_form
+from labkit_spawners.form import asked_of, profile_form
 from labkit_spawners.options import options_of_form, parse_options
 from labkit_spawners.records import SessionRecord, SessionRecords
 from labkit_spawners.session_job import session_job
@@ -385,7 +385,7 @@ async def _accelerator_for(profile: Profile, watch: JobWatch) -> str:
     if not profile.gpus:
         return "cpu"
     pools = await watch.scheduler.capacity()
-    return next((pool.accelerator for pool in pools if pool.num_gpus >= profile.gpus), "cpu")
+    return next((p.accelerator for p in pools if p.holds(asked_of(profile, p))), "cpu")
 
 
 def _bad_request(error: LabkitError) -> Exception:

@@ -9,7 +9,16 @@ from typing import Any
 from traitlets.config import Config
 
 from labkit.errors import UsageError
-from labkit.schedulers.base import JobEnd, JobInfo, JobSpec, JobState, Outcome, Pool
+from labkit.schedulers.base import (
+    Amounts,
+    JobEnd,
+    JobInfo,
+    JobSpec,
+    JobState,
+    Outcome,
+    Pool,
+    PoolNode,
+)
 from labkit.settings import Profile, Site
 from labkit_spawners.records import SessionRecords
 from labkit_spawners.spawner import GpuSpawner, Lab
@@ -90,21 +99,25 @@ class FakeScheduler:
         self.ends[job_id] = JobEnd(job_id=job_id, outcome=outcome, exit_code=exit_code, ended=NOW)
 
 
-def pool(**changes: Any) -> Pool:
-    """A machine without GPUs, all of it free."""
-    memory_bytes = changes.get("memory_bytes", 16 * GB)
-    given = {
-        "partition": "local",
-        "accelerator": "cpu",
-        "device_name": "",
-        "num_gpus": 0,
-        "free_gpus": 0,
-        "num_cpus": 8,
-        "free_cpus": 8,
-        "memory_bytes": memory_bytes,
-        "free_memory_bytes": memory_bytes,
-    }
-    return Pool(**{**given, **changes})
+def pool(
+    *,
+    memory_bytes: int = 16 * GB,
+    num_gpus: int = 0,
+    free_bytes: int | None = None,
+    free_gpus: int | None = None,
+) -> Pool:
+    """A machine, all of it free but where something else is said."""
+    free_bytes = memory_bytes if free_bytes is None else free_bytes
+    free_gpus = num_gpus if free_gpus is None else free_gpus
+    total = Amounts(num_cpus=8, memory_bytes=memory_bytes, num_gpus=num_gpus)
+    free = Amounts(num_cpus=8, memory_bytes=free_bytes, num_gpus=free_gpus)
+    return Pool(
+        partition="local",
+        accelerator="nvidia" if num_gpus else "cpu",
+        device_name="",
+        nodes=[PoolNode(name="here", total=total, free=free)],
+        shares_cores=True,
+    )
 
 
 def fake_lab(site: Site, scheduler: FakeScheduler, profiles=PROFILES) -> Lab:

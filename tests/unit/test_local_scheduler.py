@@ -349,7 +349,8 @@ async def test_a_job_waits_its_turn_and_is_started_by_the_end_of_the_one_before(
     assert info[second].reason.startswith("Waiting for memory (1.0 GB asked, 0 B of 1.0 GB free")
     assert info[second].expected_start == info[first].deadline
     (pool,) = await lab.scheduler.capacity()
-    assert (pool.num_cpus, pool.free_cpus, pool.free_memory_bytes) == (4, 3, 0)
+    (node,) = pool.nodes
+    assert (node.total.num_cpus, node.free.num_cpus, node.free.memory_bytes) == (4, 3, 0)
 
     await lab.scheduler.cancel(first)
     await until(lambda: lab.table.ends([second]))  # no further query was made

@@ -276,6 +276,6 @@ async def test_what_is_free_is_never_more_than_what_there_is(scheduler):
     pools = await scheduler.capacity()
     assert pools
     for pool in pools:
-        assert 0 <= pool.free_cpus <= pool.num_cpus
-        assert 0 <= pool.free_gpus <= pool.num_gpus
-        assert 0 <= pool.free_memory_bytes <= pool.memory_bytes
+        assert pool.nodes
+        for node in pool.nodes:
+            assert node.free.within(node.total)

@@ -66,11 +66,11 @@ def test_each_end_is_a_sentence_that_helps(outcome):
     [
         (NOTEBOOK, [pool(memory_bytes=16 * GB)], "Free now: 4 of this kind.", True),
         (NOTEBOOK, [pool(memory_bytes=4 * GB)], "Free now.", True),
-        (NOTEBOOK, [pool(free_memory_bytes=3 * GB)], "All is in use now: it would wait", True),
+        (NOTEBOOK, [pool(free_bytes=3 * GB)], "All is in use now: it would wait", True),
         (NOTEBOOK, [pool(memory_bytes=GB)], "Not in this lab: it has not that much memory.", False),
         (ONE_GPU, [pool()], "Not in this lab: it has not that many GPUs.", False),
         (ONE_GPU, [pool(num_gpus=2, free_gpus=1)], "Free now.", True),
-        (ONE_GPU, [pool(num_gpus=2)], "All is in use now: it would wait", True),
+        (ONE_GPU, [pool(num_gpus=2, free_gpus=0)], "All is in use now: it would wait", True),
         (ONE_GPU, [pool(num_gpus=1, memory_bytes=GB)], "Not in this lab: it has not that m", False),
         (ONE_GPU, None, "The scheduler does not answer now", True),
     ],
