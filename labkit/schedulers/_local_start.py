@@ -16,6 +16,7 @@ from labkit.processes import (
     ProcessIdentity,
     all_processes,
     boot_id,
+    descendants,
     end_processes,
     environment_value,
     identify,
@@ -108,18 +109,32 @@ def _end_leftovers(job: Job) -> None:
     to end when the supervisor died."""
     supervisor = job.supervisor
     if supervisor and supervisor.boot_id == boot_id():
-        end_processes(lambda: _processes_of(job.job_id, supervisor), grace_s=0)
+        found: set[ProcessIdentity] = set()
+        end_processes(lambda: _processes_of(job.job_id, supervisor, found), grace_s=0)
 
 
-def _processes_of(job_id: str, supervisor: ProcessIdentity) -> list[ProcessIdentity]:
-    return identities(
+def _processes_of(
+    job_id: str, supervisor: ProcessIdentity, found: set[ProcessIdentity]
+) -> list[ProcessIdentity]:
+    """Those that have the job's id in their environment, and all below them; adds to `found`.
+
+    Ray's agents write their title over their environment, so it alone does not tell.
+    """
+    processes = all_processes()
+    roots = [
         process
-        for process in all_processes().values()
-        if not process.ended
-        and process.pid != os.getpid()
+        for process in processes.values()
+        if process.pid != os.getpid()
         and process.start_ticks >= supervisor.start_ticks
         and environment_value(process.pid, JOB_ID) == job_id
-    )
+    ]
+
+    def of_another(pid: int) -> bool:
+        return environment_value(pid, JOB_ID) not in (None, job_id)
+
+    below = [each for root in roots for each in descendants(processes, root.pid, skip=of_another)]
+    found.update(identities([*roots, *below]))
+    return [each for each in found if is_alive(each)]
 
 
 def _launch(table: JobTable, job: Job) -> None:

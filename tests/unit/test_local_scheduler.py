@@ -524,6 +524,19 @@ async def test_after_its_supervisor_is_killed_a_job_is_lost_its_leftovers_ended_
     assert (await lab.end(following)).outcome is Outcome.COMPLETED
 
 
+async def test_a_leftover_without_the_jobs_environment_is_ended_too(lab):
+    # As Ray's agents are, which write their title over it.
+    deaf = "trap '' TERM; env -i sleep 60 & echo $!; wait"
+    job_id = await lab.started("sh", "-c", deaf)
+    nameless = identify(int(lab.log()))
+    assert nameless
+    supervisor = lab.supervisor(job_id)
+    os.kill(supervisor.pid, signal.SIGKILL)
+    await until(lambda: not is_alive(supervisor))
+    assert (await lab.scheduler.ended([job_id]))[job_id].outcome is Outcome.LOST
+    assert not is_alive(nameless)
+
+
 async def test_when_its_supervisor_is_killed_a_job_is_asked_to_end(lab):
     job_id = await lab.started("sh", "-c", SAVES)
     os.kill(lab.supervisor(job_id).pid, signal.SIGKILL)
