@@ -43,7 +43,7 @@ class Cluster(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
 
     scheduler: str = "local"
-    """The scheduler's name: 'local'."""
+    """The scheduler's name: 'local' or 'slurm'."""
 
 
 class Profile(_Part):
@@ -60,7 +60,15 @@ class Profile(_Part):
     memory: MemoryBytes = Field(default=4 * 2**30, ge=2**28)
     """Memory, as in '4 GB'; a session that holds more is ended."""
     gpus: int = Field(default=0, ge=0, le=64)
-    """GPUs, for the session alone."""
+    """GPUs, or shares of one, for the session alone."""
+    device: str = Field(default="", pattern=r"^[\w.-]{0,64}$")
+    """The type of GPU as the cluster names it, 'shard' for shares; left out, whichever is free."""
+    partition: str = Field(default="", pattern=r"^[\w.-]{0,64}$")
+    """The cluster's partition; left out, that of its other jobs."""
+    account: str = Field(default="", pattern=r"^[\w.-]{0,64}$")
+    """The account that pays; left out, the person's own."""
+    reservation: str = Field(default="", pattern=r"^[\w.-]{0,64}$")
+    """The cluster's reservation that it runs in, as for a class."""
     time: Seconds = Field(default=8 * 3600, ge=60, le=30 * 86400)
     """The longest that the session may last, as in '8h'."""
 
@@ -74,6 +82,8 @@ class Hub(_Part):
     """The port that browsers reach."""
     internal_port: int = Field(default=8081, ge=1, le=65535)
     """The hub's own port, for the proxy and the sessions."""
+    internal_address: str = "127.0.0.1"
+    """The hub's own address; with a cluster, that of this machine in the nodes' network."""
     proxy_port: int = Field(default=8001, ge=1, le=65535)
     """The port on which the hub tells the proxy its routes; loopback alone."""
     authenticator: str = "demo"

@@ -107,6 +107,7 @@ def spec_text(spec: JobSpec) -> str:
             "log": str(spec.log),
             "resources": asdict(spec.resources),
             "grace_s": spec.grace_s,
+            "tag": spec.tag,
         }
     )
 
@@ -127,6 +128,7 @@ def _spec(row: sqlite3.Row) -> JobSpec:
         walltime_s=row["walltime_s"],
         environment=json.loads(row["environment"]),
         grace_s=written["grace_s"],
+        tag=written.get("tag", ""),
     )
 
 

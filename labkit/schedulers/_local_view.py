@@ -30,6 +30,7 @@ def describe(jobs: Sequence[Job], machine: Machine, now: float) -> dict[str, Job
             job_id=job.job_id,
             name=job.spec.name,
             kind=job.spec.kind,
+            tag=job.spec.tag,
             state=_STATES[job.stage],
             reason="It is being started."
             if job.stage is Stage.STARTING

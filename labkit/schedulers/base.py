@@ -80,6 +80,8 @@ class JobResources:
     num_gpus: int = 0
     accelerator: str = "cpu"
     """The kind of device: 'cpu', 'nvidia', …"""
+    device: str = ""
+    """The type of device, as the cluster names it: 'h100', 'shard'; '' for any."""
     num_nodes: int = 1
 
 
@@ -100,6 +102,12 @@ class JobSpec:
     """The job's whole environment but for what the scheduler itself adds."""
     grace_s: int = 30
     """How long the job may save its work between being asked to end and being ended."""
+    tag: str = ""
+    """By what its submitter knows it again: letters and digits, which others may read."""
+    partition: str = ""
+    account: str = ""
+    reservation: str = ""
+    """Where it runs and who pays; '' for what the cluster does without it being said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +117,9 @@ class JobInfo:
     job_id: str
     name: str
     kind: JobKind
+    user: str = ""
+    """Its owner on that cluster; '' where all jobs have one owner."""
+    tag: str = ""
     state: JobState
     reason: str = ""
     """Why it waits, in plain words."""

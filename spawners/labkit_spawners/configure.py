@@ -9,8 +9,7 @@ from typing import Any
 
 from labkit.errors import UsageError
 from labkit.settings import Hub, Site
-from labkit_spawners.session_job import START_NOTEBOOK
-from labkit_spawners.templates import templates_folder
+from labkit_spawners.templates import START_NOTEBOOK, templates_folder
 
 RESUME_SERVICE = "labkit-resume"
 DEMO = "demo"
@@ -37,6 +36,8 @@ def refuse_unsafe(site: Site) -> None:
             "may, as in users = ['ana', 'ben'] under [hub]."
         )
     local = [name for name, cluster in site.clusters.items() if cluster.scheduler == "local"]
+    if len(local) < len(site.clusters):
+        _refuse_unsafe_cluster(site)
     if not local or site.hub.trust_everyone:
         return
     reasons = []
@@ -53,6 +54,22 @@ def refuse_unsafe(site: Site) -> None:
         )
 
 
+def _refuse_unsafe_cluster(site: Site) -> None:
+    """Where sessions run on other machines, as the Unix users that people are."""
+    hub = site.hub
+    if _is_loopback(hub.internal_address):
+        raise UsageError(
+            f"Wrong in {site.settings}:\n  hub.internal_address: sessions on a cluster's nodes "
+            f"cannot reach {hub.internal_address}. Name this machine's address in their network."
+        )
+    if hub.authenticator == DEMO and not _is_loopback(hub.address):
+        raise UsageError(
+            f"Wrong in {site.settings}:\n  hub.authenticator: the demo's one password would open "
+            "the accounts of all its users to whoever knows it. Name another, as in 'pam', or "
+            "keep hub.address = '127.0.0.1'."
+        )
+
+
 def _is_loopback(address: str) -> bool:
     try:
         return ipaddress.ip_address(address).is_loopback
@@ -63,7 +80,7 @@ def _is_loopback(address: str) -> bool:
 def _hub(c: Any, site: Site) -> None:
     hub, state = site.hub, site.state / "hub"
     c.JupyterHub.bind_url = url_of(hub)
-    c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{hub.internal_port}"
+    c.JupyterHub.hub_bind_url = internal_url_of(hub)
     c.JupyterHub.db_url = f"sqlite:///{state / 'jupyterhub.sqlite'}"
     c.JupyterHub.cookie_secret_file = str(state / "cookie_secret")
     c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{hub.proxy_port}"
@@ -79,8 +96,16 @@ def _hub(c: Any, site: Site) -> None:
 
 def url_of(hub: Hub) -> str:
     """What a person types into the browser."""
-    address = f"[{hub.address}]" if ":" in hub.address else hub.address
-    return f"http://{address}:{hub.port}"
+    return f"http://{_in_url(hub.address)}:{hub.port}"
+
+
+def internal_url_of(hub: Hub) -> str:
+    """Where the proxy and the sessions reach the hub."""
+    return f"http://{_in_url(hub.internal_address)}:{hub.internal_port}"
+
+
+def _in_url(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
 
 
 def _sign_in(c: Any, site: Site) -> None:

@@ -102,7 +102,12 @@ def _children(site: Site, folder: Path) -> list[Child]:
     config = hub_config()
     hub = [sys.executable, "-P", "-m", "jupyterhub", "-f", str(config)]
     return [
-        Child("proxy", proxy_command(site.hub), folder / "proxy.log", environment),
+        Child(
+            "proxy",
+            proxy_command(site.hub),
+            folder / "proxy.log",
+            environment,
+        ),
         Child("hub", hub, folder / "hub.log", {**environment, "LABKIT_SITE": site.settings}),
     ]
 
@@ -166,7 +171,7 @@ def _require_free_ports(site: Site) -> None:
     hub = site.hub
     ports = {
         "port": (hub.address, hub.port),
-        "internal_port": ("127.0.0.1", hub.internal_port),
+        "internal_port": (hub.internal_address, hub.internal_port),
         "proxy_port": ("127.0.0.1", hub.proxy_port),
     }
     for key, (address, port) in ports.items():

@@ -8,11 +8,15 @@ so a hub that is down meanwhile loses nothing.
 import http.client
 import json
 import os
+import shutil
 import socket
 import sys
 import threading
 import time
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
+
+from labkit_spawners.templates import START_NOTEBOOK, templates_folder
 
 LISTEN_WAIT_S = 120.0
 REFUSED_FOR_S = 600.0
@@ -26,8 +30,17 @@ def main() -> None:
     port = free_port(host)
     os.environ["JUPYTERHUB_SERVICE_URL"] = urlunsplit(url._replace(netloc=f"{host}:{port}"))
     nonce = os.environ.pop(_NONCE)  # kernels have no use for it
+    put_start_notebook(Path(os.environ["HOME"]))
     threading.Thread(target=announce, args=(host, port, nonce), daemon=True).start()
     serve()
+
+
+def put_start_notebook(home: Path) -> None:
+    """The notebook to start from, where the person has none yet."""
+    notebook = home / START_NOTEBOOK
+    if not notebook.exists():
+        shutil.copyfile(templates_folder() / "notebooks" / START_NOTEBOOK, notebook)
+        notebook.chmod(0o600)
 
 
 def serve() -> None:

@@ -24,6 +24,7 @@ class PortReportHandler(APIHandler):
         if spawner is None:
             raise web.HTTPError(403, "Only a session that is starting may say its port.")
         port, nonce = self._report()
+        await spawner.locate()
         if not spawner.port_reported(port, nonce):
             raise web.HTTPError(409, "This session was replaced by another, or does not start.")
         self.set_status(204)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from labkit.errors import LabkitError
 from labkit.settings import Hub
+from labkit_spawners.configure import internal_url_of
 
 OLDEST_NODE = 20
 _INSTALL_S = 300
@@ -31,8 +32,8 @@ def proxy_command(hub: Hub) -> list[str]:
         *(node(), str(program), "--log-level", "warn"),
         *("--ip", hub.address, "--port", str(hub.port)),
         *("--api-ip", "127.0.0.1", "--api-port", str(hub.proxy_port)),
-        *("--default-target", f"http://127.0.0.1:{hub.internal_port}"),
-        *("--error-target", f"http://127.0.0.1:{hub.internal_port}/hub/error"),
+        *("--default-target", internal_url_of(hub)),
+        *("--error-target", f"{internal_url_of(hub)}/hub/error"),
     ]
 
 

@@ -98,10 +98,6 @@ class SessionRecords:
         except FileNotFoundError:
             return ""
 
-    def log(self, user: str, server: str) -> Path:
-        """Where the session's output goes."""
-        return self._file(user, server).with_suffix(".log")
-
     def _file(self, user: str, server: str) -> Path:
         return self.folder / _name(user) / f"{_name(server) or _DEFAULT_SERVER}.json"
 

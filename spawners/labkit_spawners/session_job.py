@@ -1,19 +1,28 @@
-"""The job of a session: the launcher, its environment, its home."""
+"""The job of a session: the launcher, its environment, its home.
 
+Made by the process that submits it: the hub where all jobs are its own user's, else the
+helper that acts as the person (`submit_helper`).
+"""
+
+import hashlib
 import os
-import shutil
+import pwd
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from labkit.errors import UsageError
 from labkit.paths import PERSON, of_person, private_folder
 from labkit.schedulers.base import JobKind, JobResources, JobSpec
 from labkit.settings import BUILT_IN, Profile, Site
 from labkit_spawners.templates import templates_folder
 
 NONCE = "LABKIT_SESSION_NONCE"
-START_NOTEBOOK = "Start here.ipynb"
-_FROM_HUB = ("JUPYTERHUB_", "JPY_")
+FROM_HUB = re.compile(r"(JUPYTERHUB|JPY)_[A-Z0-9_]+")
+"""The variables that the hub may hand to a session."""
+_FIRST_SERVER = "_"
+"""No named server is called so: their names are of [a-z0-9-] since JupyterHub 6."""
 
 
 def session_job(
@@ -21,13 +30,14 @@ def session_job(
     profile: Profile,
     *,
     person: str,
+    server: str,
     environment: Mapping[str, str],
     nonce: str,
-    log: Path,
     accelerator: str = "cpu",
 ) -> JobSpec:
     """Nothing of it is text of the person's but their name, which is a value, never a command."""
     home = home_of(site, person)
+    log = session_log(home, server)
     private_folder(log.parent)
     return JobSpec(
         name="labkit-session",
@@ -41,11 +51,21 @@ def session_job(
             memory_bytes=profile.memory,
             num_gpus=profile.gpus,
             accelerator=accelerator,
+            device=profile.device,
         ),
         walltime_s=profile.time,
         environment=session_environment(site, person, home, environment, nonce),
         grace_s=10,
+        tag=tag_of(nonce),
+        partition=profile.partition,
+        account=profile.account,
+        reservation=profile.reservation,
     )
+
+
+def tag_of(nonce: str) -> str:
+    """What a scheduler may show of the nonce, which itself only the session and the hub know."""
+    return hashlib.sha256(nonce.encode()).hexdigest()[:32]
 
 
 def session_environment(
@@ -64,16 +84,26 @@ def session_environment(
     }
     if site.settings != BUILT_IN:
         own["LABKIT_SITE"] = site.settings
-    hub = {key: value for key, value in from_hub.items() if key.startswith(_FROM_HUB)}
+    hub = {key: value for key, value in from_hub.items() if FROM_HUB.fullmatch(key)}
     return {**jobs, **own, **hub}
 
 
 def home_of(site: Site, person: str) -> Path:
-    """The person's home, made where the site keeps homes, with the notebook to start from."""
+    """The person's home, made where the site keeps homes; else that of who submits."""
     homes = site.hub.homes
-    home = Path.home() if homes is None else private_folder(of_person(homes / PERSON, person))
-    notebook = home / START_NOTEBOOK
-    if not notebook.exists():
-        shutil.copyfile(templates_folder() / "notebooks" / START_NOTEBOOK, notebook)
-        notebook.chmod(0o600)
-    return home
+    return Path.home() if homes is None else private_folder(of_person(homes / PERSON, person))
+
+
+def unix_home(person: str) -> Path:
+    """The home of that Unix user. Raises UsageError where there is none of that name."""
+    try:
+        return Path(pwd.getpwnam(person).pw_dir)
+    except KeyError:
+        raise UsageError(
+            f"This cluster has no user {person!r}. Ask whoever runs it for an account."
+        ) from None
+
+
+def session_log(home: Path, server: str) -> Path:
+    """Where the session's output goes."""
+    return home / ".labkit" / "sessions" / f"{server or _FIRST_SERVER}.log"

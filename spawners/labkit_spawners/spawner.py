@@ -17,14 +17,15 @@ from traitlets import Integer
 
 from labkit.clusters import open_cluster
 from labkit.errors import DamagedFile, LabkitError, UsageError
-from labkit.schedulers.base import JobEnd, JobInfo, JobSpec, JobState, Outcome
+from labkit.schedulers.base import JobEnd, JobInfo, JobState, Outcome
 from labkit.settings import Profile, Site, load_site
 from labkit_spawners import port_report
 from labkit_spawners.form import asked_of, profile_form
-from labkit_spawners.options import options_of_form, parse_options
+from labkit_spawners.options import SessionOptions, options_of_form, parse_options
 from labkit_spawners.records import SessionRecord, SessionRecords
-from labkit_spawners.session_job import session_job
+from labkit_spawners.session_job import FROM_HUB, home_of, session_log, unix_home
 from labkit_spawners.sign_in import DemoAuthenticator
+from labkit_spawners.submit import SessionRequest, as_the_hub, submit_session
 from labkit_spawners.watch import JobWatch
 from labkit_spawners.words import how_it_ended, how_it_went, where_it_is
 
@@ -159,6 +160,7 @@ class GpuSpawner(BatchSpawnerBase):
         if settings.scheduler == "local":
             self._refuse_strangers()
         self.job_id = ""
+        self.ip = "127.0.0.1" if settings.scheduler == "local" else "0.0.0.0"
         self._reported.clear()
         return self.lab.records.create(
             user=self.user.name,
@@ -187,16 +189,20 @@ class GpuSpawner(BatchSpawnerBase):
         assert record is not None, "a session has its record before its job"
         profile = self.lab.site.profiles[record.profile]
         watch = self.lab.watch(record.cluster)
-        job: JobSpec = session_job(
-            self.lab.site,
-            profile,
-            person=self.user.name,
-            environment=self.get_env(),
+        request = SessionRequest(
+            options=SessionOptions(profile=record.profile),
+            server=record.server,
             nonce=record.nonce,
-            log=self.lab.records.log(record.user, record.server),
+            environment={k: v for k, v in self.get_env().items() if FROM_HUB.fullmatch(k)},
+        )
+        self.job_id = await submit_session(
+            self.lab.site,
+            watch.scheduler,
+            record.user,
+            request,
+            as_hub=self._as_the_hub(),
             accelerator=await _accelerator_for(profile, watch),
         )
-        self.job_id = await watch.scheduler.submit(job)
         watch.forget()
         self.log.info("Submitted %s as job %s", self._log_name, self.job_id)
         return self.job_id
@@ -232,6 +238,12 @@ class GpuSpawner(BatchSpawnerBase):
                 f"The session waited {self.queue_timeout_s} seconds in the queue and was taken "
                 "out, as this lab is set up to do. Choose a smaller profile, or try later."
             )
+
+    async def locate(self) -> None:
+        """Have the scheduler say where the job runs, where its last answer is from before."""
+        if not self.state_gethost():
+            self.lab.watch(self._cluster()).forget()
+            await self.query_job_status()
 
     def port_reported(self, port: int, nonce: str) -> bool:
         """Take the port that the session says. False where it is not the session that is meant."""
@@ -377,7 +389,12 @@ class GpuSpawner(BatchSpawnerBase):
         return self.lab.site.cluster(name)[0]
 
     def _log_file(self) -> str:
-        return str(self.lab.records.log(self.user.name, self.name))
+        site, person = self.lab.site, self.user.name
+        home = home_of(site, person) if self._as_the_hub() else unix_home(person)
+        return str(session_log(home, self.name))
+
+    def _as_the_hub(self) -> bool:
+        return as_the_hub(self.lab.site, self._cluster(), self.user.name)
 
 
 async def _accelerator_for(profile: Profile, watch: JobWatch) -> str:

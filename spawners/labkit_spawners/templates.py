@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+START_NOTEBOOK = "Start here.ipynb"
+
 
 def templates_folder() -> Path:
     checkout = Path(__file__).resolve().parents[2] / "templates"

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from labkit.accelerators import ACCELERATORS
 from labkit.accelerators.base import Accelerator
-from labkit.errors import UsageError
+from labkit.errors import LabkitError, UsageError
 from labkit.models.catalogue import TASK_BY_FAMILY
 from labkit.parsing import allowed
 from labkit.recipes import RECIPES
@@ -193,10 +193,19 @@ def scheduler_plugin(scheduler_name: str) -> SchedulerPlugin:
 
 
 @pytest.fixture
-async def scheduler(scheduler_plugin, tmp_path) -> AsyncIterator[Scheduler]:
-    """As it is without settings, in a folder of its own. What is left at the end is ended."""
+async def scheduler(scheduler_name, scheduler_plugin, tmp_path) -> AsyncIterator[Scheduler]:
+    """As it is without settings, in a folder of its own. What is left at the end is ended.
+
+    What drives a cluster is tested here where there is one: `tests/slurm` brings one up.
+    """
     (tmp_path / "state").mkdir(mode=0o700)
     scheduler = scheduler_plugin.open(scheduler_plugin.Settings(), tmp_path / "state")
+    try:
+        await scheduler.jobs()
+    except LabkitError as error:
+        if scheduler_name == "local":
+            raise
+        pytest.skip(str(error))
     yield scheduler
     for job_id in await scheduler.jobs():
         await scheduler.cancel(job_id)

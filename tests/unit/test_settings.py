@@ -47,6 +47,7 @@ scheduler = "local"
 address = "0.0.0.0"
 port = 9000
 internal_port = 9081
+internal_address = "192.0.2.8"
 proxy_port = 9001
 authenticator = "pam"
 users = ["ana", "ben"]
@@ -63,7 +64,11 @@ cluster = "there"
 cores = 8
 memory = "32 GB"
 gpus = 1
+device = "h100"
 time = "4h"
+partition = "gpu"
+account = "p123"
+reservation = "class-7"
 """
 
 
@@ -83,6 +88,7 @@ def test_every_key_is_read(home, tmp_path, monkeypatch):
         address="0.0.0.0",
         port=9000,
         internal_port=9081,
+        internal_address="192.0.2.8",
         proxy_port=9001,
         authenticator="pam",
         users=["ana", "ben"],
@@ -98,7 +104,11 @@ def test_every_key_is_read(home, tmp_path, monkeypatch):
             cores=8,
             memory=32 * 2**30,
             gpus=1,
+            device="h100",
             time=4 * 3600,
+            partition="gpu",
+            account="p123",
+            reservation="class-7",
         ),
     }
     assert site.job_environment() == {

@@ -100,6 +100,7 @@ def test_all_templates_are_there():
     assert (Path(folder) / "page.html").is_file()
 
 
+ON_NODES = {"internal_address": "192.0.2.8"}
 DEMO, PAM = {"authenticator": "demo"}, {"authenticator": "pam"}
 SAFE_ADDRESSES = ("127.0.0.1", "127.0.0.2", "::1", "localhost")
 OPEN_ADDRESSES = ("0.0.0.0", "::", "192.0.2.7", "lab.example.org", "")
@@ -141,7 +142,7 @@ def test_both_reasons_are_said_at_once():
 
 def test_one_local_cluster_among_others_is_enough():
     with pytest.raises(UsageError, match="'c-local' is 'local'"):
-        refuse_unsafe(site_of("slurm", "local", **PAM))
+        refuse_unsafe(site_of("slurm", "local", **PAM, **ON_NODES))
 
 
 @pytest.mark.parametrize("address", [*SAFE_ADDRESSES, *OPEN_ADDRESSES])
@@ -155,8 +156,19 @@ def test_a_site_that_trusts_everyone_may(address, who):
 
 @pytest.mark.parametrize("address", OPEN_ADDRESSES)
 def test_a_scheduler_with_users_of_its_own_may(address):
-    assert is_allowed(site_of("slurm", address=address, **PAM))
-    assert not is_allowed(site_of("local", address=address, **PAM))
+    assert is_allowed(site_of("slurm", address=address, **PAM, **ON_NODES))
+    assert not is_allowed(site_of("local", address=address, **PAM, **ON_NODES))
+
+
+def test_nodes_must_reach_the_hub():
+    with pytest.raises(UsageError, match=r"hub\.internal_address: .* cannot reach 127\.0\.0\.1"):
+        refuse_unsafe(site_of("slurm", **PAM))
+
+
+def test_the_demos_password_opens_no_accounts_to_other_machines():
+    assert is_allowed(site_of("slurm", **DEMO, **ON_NODES))
+    with pytest.raises(UsageError, match="would open the accounts of all its users"):
+        refuse_unsafe(site_of("slurm", address="0.0.0.0", **DEMO, **ON_NODES))
 
 
 def test_a_demo_without_users_is_refused():

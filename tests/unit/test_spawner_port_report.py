@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from jupyterhub.apihandlers import default_handlers
 from tornado.web import HTTPError
 
+import labkit_spawners.spawner  # noqa: F401  it mounts the route
 from labkit_spawners import port_report
 from labkit_spawners.port_report import MAX_BODY, PATH, PortReportHandler
 
@@ -43,6 +44,8 @@ class SpawnerOfTest:
 
     def __init__(self, api_token: str):
         self.api_token, self.port = api_token, 0
+
+    async def locate(self) -> None: ...
 
     def port_reported(self, port: int, nonce: str) -> bool:
         self.port = port if nonce == "n" else 0

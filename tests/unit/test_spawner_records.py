@@ -57,15 +57,15 @@ def test_a_hostile_name_stays_in_the_folder(records, name):
     record = create(records, user=name, server=name)
     assert file_of(records).resolve().parent.parent == records.folder.resolve()
     assert records.get(name, name) == record
-    assert records.log(name, name).parent == file_of(records).parent
+    assert records._file(name, name).parent == file_of(records).parent
     assert records.all() == [record]
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=20), unique=True))
 def test_no_two_people_share_a_file(names):
     records = SessionRecords(Path("/records"))
-    assert len({records.log(name, "") for name in names}) == len(names)
-    assert all(records.log(name, "").parent.parent == records.folder for name in names)
+    assert len({records._file(name, "") for name in names}) == len(names)
+    assert all(records._file(name, "").parent.parent == records.folder for name in names)
 
 
 def test_all_are_found_and_there_may_be_none(records):

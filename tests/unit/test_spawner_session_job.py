@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from labkit.errors import UsageError
 from labkit.schedulers.base import JobKind, JobSpec
 from labkit.settings import Profile, Site
+from labkit_spawners.launcher import put_start_notebook
 from labkit_spawners.options import parse_options
-from labkit_spawners.session_job import NONCE, START_NOTEBOOK, home_of, session_job
+from labkit_spawners.session_job import NONCE, home_of, session_job, tag_of
+from labkit_spawners.templates import START_NOTEBOOK
 from tests.unit.fake_lab import GB, PROFILES, FakeScheduler, fake_lab, spawner_of
 
 MARK = "written by a person; $(id)"
@@ -28,8 +30,8 @@ def job_of(site: Site, options: object, environment=None, person="ana") -> JobSp
         profile,
         person=person,
         environment=environment or {"JUPYTERHUB_API_TOKEN": "t"},
+        server="",
         nonce="n",
-        log=site.state / "sessions" / "ana" / "_.log",
     )
 
 
@@ -85,17 +87,23 @@ def test_a_site_of_ones_own_names_no_settings(home, tmp_path):
     site = Site(state=tmp_path)
     assert "LABKIT_SITE" not in job_of(site, {}).environment
     assert job_of(site, {}).folder == home
-    assert (home / START_NOTEBOOK).exists(), "what the session opens first"
 
 
 def test_a_home_is_private_with_a_notebook_that_is_not_replaced(site):
     home = home_of(homes(site), "ana")
-    notebook = home / START_NOTEBOOK
     assert home.stat().st_mode & 0o777 == 0o700
+    put_start_notebook(home)
+    notebook = home / START_NOTEBOOK
     assert notebook.stat().st_mode & 0o777 == 0o600
     notebook.write_text("mine")
-    assert home_of(homes(site), "ana") == home
+    put_start_notebook(home)
     assert notebook.read_text() == "mine"
+
+
+def test_what_a_scheduler_shows_of_the_nonce_is_not_the_nonce(site):
+    job = job_of(site, {})
+    assert job.tag == tag_of("n")
+    assert job.environment[NONCE] == "n" not in job.tag
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", "", ".ssh", "{user}", "a\0b"])

@@ -1,6 +1,7 @@
 """A session starts: the queue, the port, two clocks, and what is said when it fails."""
 
 import asyncio
+import getpass
 from types import SimpleNamespace
 
 import pytest
@@ -32,7 +33,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 def nonce_of(spawner: SpawnerOfTest) -> str:
-    record = spawner.lab.records.get("ana", "")
+    record = spawner.lab.records.get(spawner.user.name, "")
     assert record is not None
     return record.nonce
 
@@ -169,7 +170,7 @@ async def test_a_port_is_taken_once_and_from_the_session_that_is_meant(lab, sche
 async def test_on_another_node_the_host_is_the_schedulers_word(lab, scheduler, clock):
     clusters = {"here": lab.site.clusters["here"].model_copy(update={"scheduler": "slurm"})}
     there = fake_lab(lab.site.model_copy(update={"clusters": clusters}), scheduler)
-    spawner = spawner_of(there)
+    spawner = spawner_of(there, getpass.getuser())  # the hub's own user needs no helper
     early = []
     step_by_step(
         scheduler,

@@ -26,9 +26,8 @@ def scheduler() -> FakeScheduler:
 
 
 async def submit(scheduler: FakeScheduler, site: Site) -> str:
-    log = site.state / "log.txt"
     profile = PROFILES["notebook"]
-    job = session_job(site, profile, person="ana", environment={}, nonce="n", log=log)
+    job = session_job(site, profile, person="ana", server="", environment={}, nonce="n")
     return await scheduler.submit(job)
 
 

@@ -107,6 +107,16 @@ def test_a_test_file_is_optional(person: Person, mine: Path, home: Path):
     assert data["test"] is None and data["check"]["parts"][2]["rows"] > 2
 
 
+def test_choosing_a_task_turns_no_page(person: Person):
+    assert person.does("choose_task", recipe="text-classification")["form"]["step"] == "task"
+
+
+def test_a_file_that_arrives_late_finds_the_folder_listed(person: Person, mine: Path):
+    person.core.form.take_file(mine, "data")  # type: ignore[union-attr]
+    assert person.form["step"] == "data"
+    assert [entry["name"] for entry in person.form["data"]["listing"]["entries"]] == [mine.name]
+
+
 # Code.
 
 

@@ -67,6 +67,15 @@ def test_a_run_is_followed_and_its_curve_drawn(person: Person, site: Site):
     assert person.sees["run"]["curve"]["loss"][-1] == [4, 0.1]
 
 
+def test_a_loss_that_diverged_is_left_out_of_the_curve(person: Person, site: Site):
+    run = new_run(site, "wild", Status(state=RunState.TRAINING))
+    (run.last.folder / "metrics.jsonl").write_text(
+        '{"step": 1, "loss": 2.0}\n{"step": 2, "loss": NaN}\n{"step": 3, "loss": Infinity}\n'
+    )
+    shown = person.does("open_run", run=run.run_id)["run"]
+    assert shown["curve"]["loss"] == [[1, 2.0]]
+
+
 def test_a_result_is_shown_with_intervals(person: Person, site: Site):
     result = person.does("open_run", run=done_run(site).run_id)["run"]["result"]
     assert result["verdict"] == EVALUATION["verdict"] and result["tone"] == "better"

@@ -1,0 +1,32 @@
+"""The first of a Slurm job's processes: takes the job's environment from a file, and becomes it.
+
+Run by the batch script as `python -P -m labkit.schedulers._slurm_job FILE`, as the job's owner.
+So no secret is in the script, on a command line or in Slurm's own records, all of which
+others may read. The file is gone before the job begins.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+
+def main(file: str) -> None:
+    os.umask(0o077)
+    path = Path(file)
+    try:
+        job = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        sys.exit("labkit: this job was replaced by another before it began.")
+    path.unlink()
+    os.execvpe(job["argv"][0], job["argv"], environment_of(job["environment"]))
+
+
+def environment_of(own: dict[str, str]) -> dict[str, str]:
+    """The job's own variables over those of Slurm and of the site's prologue."""
+    path = dict.fromkeys([*own.get("PATH", "").split(":"), *os.get_exec_path()])
+    return {**os.environ, **own, "PATH": ":".join(part for part in path if part)}
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

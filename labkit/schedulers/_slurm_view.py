@@ -1,0 +1,179 @@
+"""From what Slurm's commands print to the words of every scheduler. Pure.
+
+Names and comments of jobs are chosen by their owners, who could write in them what looks
+like a line about somebody else's job. So each record begins with a mark that nobody knew
+before the question was asked.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from labkit.schedulers._slurm_reasons import in_words
+from labkit.schedulers.base import (
+    JobEnd,
+    JobInfo,
+    JobKind,
+    JobResources,
+    JobState,
+    Outcome,
+)
+from labkit.units import parse_memory
+
+COMMENT = "labkit:"
+"""Begins the comment of a job of ours, followed by its kind and its tag."""
+
+_FIELDS = ("%A", "%u", "%T", "%r", "%P", "%Q", "%V", "%S", "%e", "%N", "%C", "%m", "%b", "%k", "%j")
+
+_STATES = {
+    "PENDING": JobState.PENDING,
+    "CONFIGURING": JobState.PENDING,
+    "REQUEUED": JobState.PENDING,
+    "REQUEUE_FED": JobState.PENDING,
+    "REQUEUE_HOLD": JobState.PENDING,
+    "SPECIAL_EXIT": JobState.PENDING,
+    "RUNNING": JobState.RUNNING,
+    "RESIZING": JobState.RUNNING,
+    "SIGNALING": JobState.RUNNING,
+    "SUSPENDED": JobState.RUNNING,
+    "STOPPED": JobState.RUNNING,
+    "STAGE_OUT": JobState.ENDING,
+    "COMPLETING": JobState.ENDING,
+}
+
+_OUTCOMES = {
+    "COMPLETED": (Outcome.COMPLETED, ""),
+    "FAILED": (Outcome.FAILED, ""),
+    "CANCELLED": (Outcome.CANCELLED, ""),
+    "TIMEOUT": (Outcome.TIMEOUT, "Its time was over. Ask for more time."),
+    "DEADLINE": (Outcome.TIMEOUT, "Its deadline passed before it could be done."),
+    "OUT_OF_MEMORY": (Outcome.OUT_OF_MEMORY, "It took more memory than was asked."),
+    "NODE_FAIL": (Outcome.LOST, "Its node failed."),
+    "BOOT_FAIL": (Outcome.LOST, "Its node could not be started."),
+    "PREEMPTED": (Outcome.CANCELLED, "A job of higher priority took its place."),
+    "REVOKED": (Outcome.CANCELLED, "Another cluster took the job."),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueuedJob:
+    """One record of `squeue`."""
+
+    info: JobInfo
+    ours: bool
+    """Whether labkit submitted it, by what its owner says of it."""
+    partition: str
+    priority: int
+
+
+def queue_format(mark: str) -> str:
+    """What `squeue -o` is to print of each job."""
+    return mark + mark.join(_FIELDS) + mark
+
+
+def parse_queue(text: str, mark: str) -> list[QueuedJob]:
+    """The jobs; a record that was cut off is left out, which proves nothing of its job."""
+    fields = text.split(mark)[1:]
+    size = len(_FIELDS) + 1  # what follows a record is the end of its line
+    records = [fields[i : i + size] for i in range(0, len(fields), size)]
+    return [_queued(record) for record in records if len(record) == size]
+
+
+def _queued(record: Sequence[str]) -> QueuedJob:
+    job_id, user, state, reason, partition, priority, submitted, start, end = record[:9]
+    nodes, cpus, memory, gres, comment, name, _ = record[9:]
+    kind, _, tag = comment.removeprefix(COMMENT).partition(":")
+    ours = comment.startswith(COMMENT) and kind in list(JobKind)
+    mapped = _STATES.get(state, JobState.UNKNOWN)
+    waits = mapped is JobState.PENDING
+    return QueuedJob(
+        info=JobInfo(
+            job_id=job_id,
+            name=name,
+            kind=JobKind(kind) if ours else JobKind.RUN,
+            user=user,
+            tag=tag if ours else "",
+            state=mapped,
+            reason=in_words(reason) if waits else "",
+            expected_start=parse_time(start) if waits else None,
+            submitted=parse_time(submitted) or datetime.fromtimestamp(0, UTC),
+            started=None if waits else parse_time(start),
+            deadline=None if waits else parse_time(end),
+            nodes=tuple(expand_hosts(nodes)),
+            resources=JobResources(
+                num_cpus=int(cpus), memory_bytes=_memory(memory), num_gpus=_num_devices(gres)
+            ),
+        ),
+        ours=ours,
+        partition=partition,
+        priority=int(priority),
+    )
+
+
+def parse_ends(text: str) -> Iterator[JobEnd]:
+    """Those that have ended, of `sacct -P -o JobIDRaw,State,ExitCode,End`."""
+    for line in text.splitlines():
+        fields = line.split("|")
+        if len(fields) != 4:
+            continue  # cut off
+        job_id, state, code, ended = fields
+        known = _OUTCOMES.get(state.partition(" ")[0])
+        if known:
+            outcome, reason = known
+            yield JobEnd(
+                job_id=job_id,
+                outcome=outcome,
+                exit_code=_exit_code(code),
+                ended=parse_time(ended) or datetime.now(UTC),
+                reason=reason,
+            )
+
+
+def _exit_code(text: str) -> int | None:
+    """Of 'code:signal'."""
+    code, _, signum = text.partition(":")
+    if not (code.isdecimal() and signum.isdecimal()):
+        return None
+    return 128 + int(signum) if int(signum) else int(code)
+
+
+def parse_time(text: str) -> datetime | None:
+    """Of seconds since the epoch; None for 'N/A', 'Unknown' and the like."""
+    return datetime.fromtimestamp(int(text), UTC) if text.isdecimal() else None
+
+
+def places(jobs: Sequence[QueuedJob]) -> Mapping[str, int]:
+    """For each waiting job its place among those that wait for the same partition, 1 first."""
+    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    waiting = [job for job in jobs if job.info.state is JobState.PENDING]
+    for job in sorted(waiting, key=lambda job: (-job.priority, job.info.submitted)):
+        counts[job.partition] = counts.get(job.partition, 0) + 1
+        found[job.info.job_id] = counts[job.partition]
+    return found
+
+
+def expand_hosts(text: str) -> list[str]:
+    """'n[1-3,07]' to names, as Slurm's hostlists are written."""
+    found = []
+    for prefix, ranges, suffix in re.findall(r"([^,\[]+)(?:\[([^\]]*)\])?([^,\[]*)", text):
+        if not ranges:
+            found.append(prefix + suffix)
+            continue
+        for part in ranges.split(","):
+            first, _, last = part.partition("-")
+            for number in range(int(first), int(last or first) + 1):
+                found.append(f"{prefix}{number:0{len(first)}d}{suffix}")
+    return found
+
+
+def _memory(text: str) -> int:
+    """Slurm writes '4G', and '0' for all of a node."""
+    return parse_memory(text) if re.fullmatch(r"\d+(\.\d+)?[KMGT]?", text) else 0
+
+
+def _num_devices(gres: str) -> int:
+    """Of 'gres:gpu:h100:2', and 0 of 'N/A'."""
+    counts = re.findall(r"(?:gpu|shard)(?::[^:,=]+)?[:=](\d+)", gres)
+    return sum(map(int, counts)) or int(bool(re.search(r"gpu|shard", gres)))

@@ -1,0 +1,167 @@
+"""The scheduler `slurm`: a supercomputer's own, by its commands.
+
+It submits as the Unix user that it runs as. Slurm 22.05 and 24.11 are both read: only
+formats that both have are asked for (`squeue -o`, `sacct --parsable2`, `scontrol --oneliner`).
+"""
+
+import os
+import re
+import secrets
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from labkit.errors import LabkitError
+from labkit.parsing import Seconds
+from labkit.paths import private_folder, write_json
+from labkit.schedulers._slurm_commands import Slurm, SlurmError
+from labkit.schedulers._slurm_nodes import parse_nodes, pools
+from labkit.schedulers._slurm_submit import arguments, refusal, script
+from labkit.schedulers._slurm_view import (
+    parse_ends,
+    parse_queue,
+    parse_time,
+    places,
+    queue_format,
+)
+from labkit.schedulers.base import JobEnd, JobInfo, JobSpec, Pool
+
+_JOB_ID = re.compile(r"\d{1,18}")
+
+
+class SlurmSettings(BaseModel):
+    """How this site's Slurm is reached, and what its jobs begin with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    conf: Path | None = None
+    """Slurm's own slurm.conf; left out, Slurm finds it."""
+    commands: Path | None = None
+    """The folder of Slurm's commands; left out, the PATH is looked through."""
+    partition: str = Field(default="", pattern=r"^[\w.-]*$")
+    """The partition of jobs that name none; left out, Slurm's default."""
+    account: str = Field(default="", pattern=r"^[\w.-]*$")
+    """The account of jobs that name none; left out, the person's default."""
+    prologue: list[str] = []
+    """Lines of shell at the start of each job, as in 'module load cuda'."""
+    accelerators: dict[str, str] = {}
+    """The kind of accelerator of each type of device that is not NVIDIA's, as in mi300x = 'amd'."""
+    timeout: Seconds = Field(default=10, ge=1, le=120)
+    """How long Slurm may take to answer."""
+
+
+class SlurmPlugin:
+    Settings: type[BaseModel] = SlurmSettings
+
+    def open(self, settings: SlurmSettings, state_folder: Path) -> "SlurmScheduler":
+        environment = {"SLURM_CONF": str(settings.conf)} if settings.conf else {}
+        slurm = Slurm(folder=settings.commands, timeout_s=settings.timeout, environment=environment)
+        return SlurmScheduler(slurm, settings)
+
+
+class SlurmScheduler:
+    """Implements `Scheduler`."""
+
+    def __init__(self, slurm: Slurm, settings: SlurmSettings) -> None:
+        self._slurm = slurm
+        self._settings = settings
+
+    async def submit(self, job: JobSpec) -> str:
+        job = self._placed(job)
+        job_file = _write_job_file(job)
+        text = script(self._settings.prologue, sys.executable, job_file)
+        try:
+            printed = await self._sbatch(job, *arguments(job), text=text)
+        except BaseException:
+            job_file.unlink(missing_ok=True)
+            raise
+        return _job_id(printed)
+
+    async def jobs(self) -> Mapping[str, JobInfo]:
+        mark = secrets.token_hex(8)
+        text = await self._slurm.run("squeue", "--noheader", "-o", queue_format(mark))
+        found = parse_queue(text, mark)
+        place = places(found)
+        return {
+            job.info.job_id: replace(job.info, place=place.get(job.info.job_id))
+            for job in found
+            if job.ours
+        }
+
+    async def ended(self, job_ids: Collection[str]) -> Mapping[str, JobEnd]:
+        ids = [job_id for job_id in job_ids if _JOB_ID.fullmatch(job_id)]
+        if not ids:
+            return {}
+        text = await self._slurm.run(
+            "sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={','.join(ids)}",
+            "--format=JobIDRaw,State,ExitCode,End",
+        )  # fmt: skip
+        return {end.job_id: end for end in parse_ends(text) if end.job_id in ids}
+
+    async def cancel(self, job_id: str) -> None:
+        """Its grace is Slurm's KillWait. One that has ended is no error."""
+        if not _JOB_ID.fullmatch(job_id):
+            return
+        try:
+            await self._slurm.run("scancel", job_id)
+        except SlurmError as error:
+            if "invalid job id" not in error.said.lower():
+                raise
+
+    async def extend(self, job_id: str, walltime_s: int) -> None:
+        minutes = -(-walltime_s // 60)
+        await self._slurm.run("scontrol", "update", f"JobId={job_id}", f"TimeLimit={minutes}")
+
+    async def capacity(self) -> Sequence[Pool]:
+        text = await self._slurm.run("scontrol", "--oneliner", "show", "node")
+        return pools(parse_nodes(text), self._settings.accelerators)
+
+    async def expected_start(self, job: JobSpec) -> datetime | None:
+        job = self._placed(job)
+        said = await self._sbatch(job, "--test-only", *arguments(job), text="#!/bin/sh\n")
+        found = re.search(r"to start at (\S+)", said)
+        return parse_time(found[1]) if found else None
+
+    def _placed(self, job: JobSpec) -> JobSpec:
+        settings = self._settings
+        return replace(
+            job,
+            partition=job.partition or settings.partition,
+            account=job.account or settings.account,
+        )
+
+    async def _sbatch(self, job: JobSpec, *given: str, text: str) -> str:
+        try:
+            return await self._slurm.run("sbatch", *given, text=text)
+        except SlurmError as error:
+            raise (refusal(job, error.said) or error) from None
+
+
+def _write_job_file(job: JobSpec) -> Path:
+    """What the job becomes, in a file for its owner alone, beside its log.
+
+    Those of earlier jobs with the same log go: one that still waits was replaced by this.
+    """
+    folder = private_folder(job.log.parent)
+    for earlier in folder.glob(f".{job.log.stem}-*.job"):
+        earlier.unlink(missing_ok=True)
+    # Slurm would make the log with the mode that its own umask leaves.
+    os.close(os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+    file = folder / f".{job.log.stem}-{secrets.token_hex(8)}.job"
+    write_json(file, {"argv": list(job.argv), "environment": dict(job.environment)})
+    return file
+
+
+def _job_id(printed: str) -> str:
+    """Of sbatch --parsable: 'id', or 'id;cluster'."""
+    job_id = printed.strip().partition(";")[0]
+    if not _JOB_ID.fullmatch(job_id):
+        raise LabkitError(f"Slurm took the job and answered {printed!r}, which is no job id.")
+    return job_id
+
+
+SCHEDULER = SlurmPlugin()

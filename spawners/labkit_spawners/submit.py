@@ -1,0 +1,116 @@
+"""How the hub hands a session to its scheduler: as itself, or as the person by way of a helper.
+
+`local` has one Unix user for all. On a cluster a session is its person's own job, and the hub
+may do one thing in their name: run `labkit-submit`, which reads this request and nothing else.
+"""
+
+import asyncio
+import getpass
+import json
+import sys
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from labkit.errors import LabkitError
+from labkit.schedulers.base import Scheduler
+from labkit.settings import Profile, Site
+from labkit_spawners.options import SessionOptions, parse_options
+from labkit_spawners.session_job import session_job, unix_home
+
+HELPER = "labkit-submit"
+MAX_REQUEST = 100_000
+_ANSWER_WITHIN_S = 60
+
+
+class SessionRequest(BaseModel):
+    """All that the hub may ask in a person's name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    options: SessionOptions
+    server: str = Field(pattern=r"^[a-z0-9-]{0,255}$")
+    """'' for a person's first server."""
+    nonce: str = Field(pattern=r"^[\w-]{16,64}$")
+    environment: dict[str, str] = Field(max_length=100)
+    """What the hub has to say to the session, its token too."""
+
+
+def as_the_hub(site: Site, cluster: str, person: str) -> bool:
+    """Whether that person's sessions there are jobs of the hub's own Unix user."""
+    local = site.clusters[cluster].scheduler == "local"
+    return local or person == getpass.getuser()
+
+
+async def submit_session(
+    site: Site,
+    scheduler: Scheduler,
+    person: str,
+    request: SessionRequest,
+    *,
+    as_hub: bool,
+    accelerator: str,
+) -> str:
+    """The id of the job. Raises LabkitError with a sentence for the person."""
+    if as_hub:
+        return await submit_as_self(site, scheduler, person, request, accelerator)
+    unix_home(person)  # also so that no name is taken for an option
+    helper = Path(sys.executable).parent / HELPER
+    return await _ask_helper(["sudo", "-n", "-u", person, "--", str(helper)], request)
+
+
+async def submit_as_self(
+    site: Site,
+    scheduler: Scheduler,
+    person: str,
+    request: SessionRequest,
+    accelerator: str = "cpu",
+) -> str:
+    profile = profile_of(site, request)
+    job = session_job(
+        site,
+        profile,
+        person=person,
+        server=request.server,
+        environment=request.environment,
+        nonce=request.nonce,
+        accelerator=accelerator,
+    )
+    return await scheduler.submit(job)
+
+
+def profile_of(site: Site, request: SessionRequest) -> Profile:
+    return parse_options(request.options.model_dump(), site.profiles)[1]
+
+
+async def _ask_helper(command: list[str], request: SessionRequest) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(_ANSWER_WITHIN_S):
+            printed, complained = await process.communicate(request.model_dump_json().encode())
+    except TimeoutError:
+        raise LabkitError("The session could not be submitted: no answer in time.") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return _answer(printed, complained)
+
+
+def _answer(printed: bytes, complained: bytes) -> str:
+    try:
+        answer = json.loads(printed)
+    except ValueError:
+        said = complained.decode(errors="replace").strip()[-500:]
+        raise LabkitError(
+            "The session could not be submitted in your name. Whoever runs this lab finds why "
+            f"in the hub's log: {said}"
+        ) from None
+    if "error" in answer:
+        raise LabkitError(answer["error"])
+    return answer["job_id"]
