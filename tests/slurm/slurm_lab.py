@@ -1,0 +1,121 @@
+"""A real lab on the test cluster: the hub as the user `hub`, sessions as jobs of their people."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.hub.real_lab import Browser, free_ports
+from tests.slurm.cluster import SlurmCluster
+from tests.waiting import wait_for
+
+PEOPLE = ("alice", "bob")
+SETTINGS = """
+name = "Test cluster"
+
+[clusters.slurm]
+scheduler = "slurm"
+
+[hub]
+users = ["alice", "bob"]
+port = {port}
+internal_port = {internal}
+proxy_port = {proxy}
+internal_address = "{address}"
+
+[profiles.notebook]
+title = "Notebook"
+cores = 1
+memory = "2 GB"
+
+[profiles.gpu]
+title = "One GPU"
+gpus = 1
+device = "h100"
+memory = "4 GB"
+
+[profiles.whole]
+title = "A node with a GPU for each finger"
+cores = 16
+gpus = 7
+device = "1g.10gb"
+memory = "32 GB"
+
+[profiles.share]
+title = "Quarter of a GPU, for class"
+cores = 1
+gpus = 2
+device = "shard"
+memory = "2 GB"
+"""
+
+
+class SlurmLab:
+    """`labkit lab` on the cluster's own machine."""
+
+    def __init__(self, cluster: SlurmCluster, more_settings: str = ""):
+        self.cluster = cluster
+        self.port, self.internal_port, proxy = free_ports(3)
+        self.base = f"http://127.0.0.1:{self.port}"
+        self.settings = cluster.folder / "etc" / "labkit" / "labkit.toml"
+        self.state = cluster.home("hub") / ".local" / "state" / "labkit"
+        self.log = cluster.folder / "log" / "lab.out"
+        text = SETTINGS.format(
+            port=self.port, internal=self.internal_port, proxy=proxy, address=cluster.hub_address
+        )
+        write_as_root(self.settings, text + more_settings, 0o644)
+        helper = cluster.python.parent / "labkit-submit"
+        rule = f'hub ALL=(%labkit-users) NOPASSWD: {helper} ""\n'
+        write_as_root(cluster.folder / "etc" / "sudoers.d" / "labkit", rule, 0o440)
+
+    @contextmanager
+    def running(self) -> Iterator["SlurmLab"]:
+        """Until the end of the `with`; sessions are ended with it."""
+        command = [self.cluster.python.parent / "labkit", "lab"]
+        try:
+            with self.cluster.popen(command, user="hub", log=self.log):
+                wait_for(Browser(self.base).ready, "the lab", seen=self.log.read_text)
+                yield self
+        finally:
+            self.cluster.cancel_all()
+
+    @property
+    def password(self) -> str:
+        return (self.state / "hub" / "password").read_text().strip()
+
+    def browser(self, name: str) -> Browser:
+        """One that is signed in."""
+        browser = Browser(self.base)
+        assert browser.sign_in(name, self.password).status == 200
+        return browser
+
+    def record(self, name: str, server: str = "_") -> dict[str, Any]:
+        """What the hub wrote down of a session; empty where there is none."""
+        file = self.state / "sessions" / name / f"{server}.json"
+        return json.loads(file.read_text()) if file.exists() else {}
+
+    def kill_hub(self) -> None:
+        """kill -9, and wait until another is in its place."""
+        before = self._child("hub")
+        self.cluster.output(["kill", "-9", str(before)])
+        wait_for(lambda: self._child("hub") != before, "a new hub")
+        wait_for(Browser(self.base).ready, "the lab")
+
+    def _child(self, name: str) -> int:
+        """Its process id, as the cluster's machine counts."""
+        found = json.loads((self.state / "hub" / "processes.json").read_text())
+        return found[name]["pid"]
+
+    def queue(self, *fields: str) -> list[list[str]]:
+        """Those fields of each job of the cluster, as `squeue -O` names them."""
+        text = self.cluster.output(
+            ["squeue", "--noheader", "-O", ",".join(f"{field}:80" for field in fields)]
+        )
+        return [line.split() for line in text.splitlines()]
+
+
+def write_as_root(file: Path, text: str, mode: int) -> None:
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text)
+    file.chmod(mode)
