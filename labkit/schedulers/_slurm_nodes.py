@@ -31,15 +31,54 @@ class Node:
     held_devices: Mapping[str, int]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Partition:
+    """One partition as Slurm has it."""
+
+    name: str
+    default: bool
+    max_walltime_s: int | None
+
+
+def parse_partitions(text: str) -> dict[str, Partition]:
+    """The open partitions of `scontrol show partition --oneliner`, by name."""
+    found = (_values(line) for line in text.splitlines() if line.startswith("PartitionName="))
+    return {
+        values["PartitionName"]: Partition(
+            name=values["PartitionName"],
+            default=values["Default"] == "YES",
+            max_walltime_s=_seconds(values["MaxTime"]),
+        )
+        for values in found
+        if values["State"] == "UP"
+    }
+
+
+def _seconds(text: str) -> int | None:
+    """Of '30', '30:00', '12:00:00' and '1-12:00:00' (man sbatch, --time)."""
+    days, _, clock = text.rpartition("-")
+    parts = clock.split(":")
+    if not all(part.isdecimal() for part in parts):
+        return None  # UNLIMITED
+    hours, minutes, seconds = ([0, 0, 0] + [int(part) for part in parts])[-3:]
+    return int(days or 0) * 86400 + hours * 3600 + minutes * 60 + seconds
+
+
+def _values(line: str) -> dict[str, str]:
+    """Each key's first value: what comes after may be an operator's free text."""
+    values: dict[str, str] = {}
+    for key, value in re.findall(r"(?:^| )([A-Za-z/]+)=(\S*)", line):
+        values.setdefault(key, value)
+    return values
+
+
 def parse_nodes(text: str) -> list[Node]:
     """The nodes of `scontrol show node --oneliner`."""
     return [_node(line) for line in text.splitlines() if line.startswith("NodeName=")]
 
 
 def _node(line: str) -> Node:
-    values: dict[str, str] = {}
-    for key, value in re.findall(r"(?:^| )([A-Za-z/]+)=(\S*)", line):
-        values.setdefault(key, value)
+    values = _values(line)
     states = set(re.split(r"[+*~#!%$@^-]", values["State"]))
     usable = bool(states & _USABLE) and not states & _CLOSED and "*" not in values["State"]
     devices = _gres(values.get("Gres", ""))
@@ -84,14 +123,21 @@ def _held(tres: str, devices: Mapping[str, int]) -> dict[str, int]:
     return held
 
 
-def pools(nodes: Iterable[Node], accelerators: Mapping[str, str]) -> list[Pool]:
+def pools(
+    nodes: Iterable[Node],
+    partitions: Mapping[str, Partition],
+    accelerators: Mapping[str, str],
+    default: str = "",
+) -> list[Pool]:
     """By partition and type of device; each partition also without any device.
+
+    `default` is the partition of the site's jobs that name none; '' leaves that to Slurm.
 
     `accelerators` has the kind of accelerator of those types that are not NVIDIA's.
     """
     found: dict[tuple[str, str], list[PoolNode]] = defaultdict(list)
     for node in nodes:
-        for partition in node.partitions:
+        for partition in partitions.keys() & set(node.partitions):
             for kind, pool_node in _by_device(node):
                 found[partition, kind].append(pool_node)
     return [
@@ -100,6 +146,8 @@ def pools(nodes: Iterable[Node], accelerators: Mapping[str, str]) -> list[Pool]:
             accelerator=accelerators.get(kind, "nvidia") if kind else "cpu",
             device_name=kind,
             nodes=members,
+            default=partition == default if default else partitions[partition].default,
+            max_walltime_s=partitions[partition].max_walltime_s,
         )
         for (partition, kind), members in found.items()
     ]

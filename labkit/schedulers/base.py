@@ -163,6 +163,10 @@ class Pool:
     accelerator: str
     device_name: str
     nodes: Sequence[PoolNode]
+    default: bool = True
+    """Whether its partition is that of jobs that name none."""
+    max_walltime_s: int | None = None
+    """The longest that a job may run there; None where there is no limit."""
     shares_cores: bool = False
     """Whether sessions share its cores, so that a session asks for none."""
 
@@ -184,6 +188,9 @@ class Pool:
 
 
 class Scheduler(Protocol):
+    look_every_s: float
+    """How often its answers are worth asking for: less often where many share it."""
+
     async def submit(self, job: JobSpec) -> str:
         """Queue the job and return its id. Raises UsageError if it can never fit."""
         ...

@@ -64,6 +64,8 @@ class LocalPlugin:
 class LocalScheduler:
     """Implements `Scheduler`. Each call does its work, some milliseconds, in a thread."""
 
+    look_every_s = 1.0
+
     def __init__(self, table: JobTable) -> None:
         self._table = table
 

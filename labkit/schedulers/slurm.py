@@ -19,7 +19,7 @@ from labkit.errors import LabkitError
 from labkit.parsing import Seconds
 from labkit.paths import private_folder, write_json
 from labkit.schedulers._slurm_commands import Slurm, SlurmError
-from labkit.schedulers._slurm_nodes import parse_nodes, pools
+from labkit.schedulers._slurm_nodes import parse_nodes, parse_partitions, pools
 from labkit.schedulers._slurm_submit import arguments, refusal, script
 from labkit.schedulers._slurm_view import (
     parse_ends,
@@ -66,6 +66,8 @@ class SlurmPlugin:
 class SlurmScheduler:
     """Implements `Scheduler`."""
 
+    look_every_s = 5.0
+
     def __init__(self, slurm: Slurm, settings: SlurmSettings) -> None:
         self._slurm = slurm
         self._settings = settings
@@ -96,10 +98,16 @@ class SlurmScheduler:
         ids = [job_id for job_id in job_ids if _JOB_ID.fullmatch(job_id)]
         if not ids:
             return {}
-        text = await self._slurm.run(
-            "sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={','.join(ids)}",
-            "--format=JobIDRaw,State,ExitCode,End",
-        )  # fmt: skip
+        asked = f"--jobs={','.join(ids)}"
+        try:
+            text = await self._slurm.run(
+                "sacct", "--noheader", "--parsable2", "--allocations", asked,
+                "--format=JobIDRaw,State,ExitCode,End",
+            )  # fmt: skip
+        except SlurmError:  # the database is down: the controller knows those of some minutes
+            text = await self._slurm.run(
+                "squeue", "--noheader", "--states=all", asked, "--format=%A|%T||%e"
+            )
         return {end.job_id: end for end in parse_ends(text) if end.job_id in ids}
 
     async def cancel(self, job_id: str) -> None:
@@ -117,8 +125,14 @@ class SlurmScheduler:
         await self._slurm.run("scontrol", "update", f"JobId={job_id}", f"TimeLimit={minutes}")
 
     async def capacity(self) -> Sequence[Pool]:
-        text = await self._slurm.run("scontrol", "--oneliner", "show", "node")
-        return pools(parse_nodes(text), self._settings.accelerators)
+        nodes = await self._slurm.run("scontrol", "--oneliner", "show", "node")
+        partitions = await self._slurm.run("scontrol", "--oneliner", "show", "partition")
+        return pools(
+            parse_nodes(nodes),
+            parse_partitions(partitions),
+            self._settings.accelerators,
+            self._settings.partition,
+        )
 
     async def expected_start(self, job: JobSpec) -> datetime | None:
         job = self._placed(job)

@@ -12,6 +12,9 @@ from labkit.units import format_duration
 from labkit_spawners.templates import templates_folder
 from labkit_spawners.watch import JobWatch
 
+SHARE = "shard"
+"""Slurm's word for a part of a GPU: nobody gets one who did not ask for it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
@@ -45,7 +48,7 @@ async def profile_form(
 
 async def _capacity(watch: JobWatch) -> Sequence[Pool] | None:
     try:
-        return await watch.scheduler.capacity()
+        return await watch.pools()
     except Exception:  # the page must come; it says that nothing is known
         return None
 
@@ -70,14 +73,35 @@ def describe(name: str, profile: Profile, pools: Sequence[Pool] | None) -> Choic
 def _free(profile: Profile, pools: Sequence[Pool] | None) -> tuple[bool, str]:
     if pools is None:
         return True, "The scheduler does not answer now; what is free is not known."
-    fitting = [pool for pool in pools if pool.holds(asked_of(profile, pool))]
+    where = pools_for(profile, pools)
+    fitting = [pool for pool in where if pool.holds(asked_of(profile, pool))]
     if not fitting:
-        few = all(n.total.num_gpus < profile.gpus for pool in pools for n in pool.nodes)
+        few = all(n.total.num_gpus < profile.gpus for pool in where for n in pool.nodes)
         return False, f"Not in this lab: it has not that {'many GPUs' if few else 'much memory'}."
+    longest = max(pool.max_walltime_s or profile.time for pool in fitting)
+    if longest < profile.time:
+        return False, f"Not in this lab: at most {time_in_words(longest)} at a time are allowed."
     now = sum(pool.room_for(asked_of(profile, pool)) for pool in fitting)
     if not now:
         return True, "All is in use now: it would wait for its turn."
     return True, "Free now." if now == 1 else f"Free now: {now} of this kind."
+
+
+def pools_for(profile: Profile, pools: Sequence[Pool]) -> list[Pool]:
+    """Those where such a session may run."""
+    return [pool for pool in pools if _has_place(profile, pool) and _has_device(profile, pool)]
+
+
+def _has_place(profile: Profile, pool: Pool) -> bool:
+    return pool.partition == profile.partition if profile.partition else pool.default
+
+
+def _has_device(profile: Profile, pool: Pool) -> bool:
+    if not profile.gpus:
+        return pool.accelerator == "cpu"
+    if profile.device:
+        return pool.device_name == profile.device
+    return pool.accelerator != "cpu" and pool.device_name != SHARE
 
 
 def asked_of(profile: Profile, pool: Pool) -> Amounts:

@@ -6,27 +6,25 @@ shell commands. Works in labkit's own hub and, as the spawner 'labkit', in any o
 """
 
 import asyncio
+import getpass
 import time
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from batchspawner.batchspawner import BatchSpawnerBase, JobStatus
 from traitlets import Integer
 
-from labkit.clusters import open_cluster
 from labkit.errors import DamagedFile, LabkitError, UsageError
 from labkit.schedulers.base import JobEnd, JobInfo, JobState, Outcome
-from labkit.settings import Profile, Site, load_site
+from labkit.settings import Profile
 from labkit_spawners import port_report
-from labkit_spawners.form import asked_of, profile_form
+from labkit_spawners.form import profile_form
 from labkit_spawners.options import SessionOptions, options_of_form, parse_options
-from labkit_spawners.records import SessionRecord, SessionRecords
-from labkit_spawners.session_job import FROM_HUB, home_of, session_log, unix_home
+from labkit_spawners.records import SessionRecord
+from labkit_spawners.session_job import FROM_HUB, home_of, session_log, tag_of, unix_home
+from labkit_spawners.shared import Lab, accelerator_for, the_lab
 from labkit_spawners.sign_in import DemoAuthenticator
 from labkit_spawners.submit import SessionRequest, as_the_hub, submit_session
-from labkit_spawners.watch import JobWatch
 from labkit_spawners.words import how_it_ended, how_it_went, where_it_is
 
 port_report.mount()
@@ -41,27 +39,6 @@ class SessionFailed(Exception):
     def __init__(self, sentence: str):
         super().__init__(sentence)
         self.jupyterhub_message = sentence
-
-
-@dataclass(frozen=True)
-class Lab:
-    """What all spawners of one hub share."""
-
-    site: Site
-    records: SessionRecords
-    watches: dict[str, JobWatch]
-
-    def watch(self, cluster: str) -> JobWatch:
-        if cluster not in self.watches:
-            self.watches[cluster] = JobWatch(open_cluster(self.site, cluster))
-        return self.watches[cluster]
-
-
-@cache
-def the_lab() -> Lab:
-    """The site of this hub, read once."""
-    site = load_site()
-    return Lab(site, SessionRecords(site.state / "sessions"), {})
 
 
 class GpuSpawner(BatchSpawnerBase):
@@ -201,9 +178,9 @@ class GpuSpawner(BatchSpawnerBase):
             record.user,
             request,
             as_hub=self._as_the_hub(),
-            accelerator=await _accelerator_for(profile, watch),
+            accelerator=await accelerator_for(profile, watch),
         )
-        watch.forget()
+        watch.outdate()
         self.log.info("Submitted %s as job %s", self._log_name, self.job_id)
         return self.job_id
 
@@ -242,7 +219,7 @@ class GpuSpawner(BatchSpawnerBase):
     async def locate(self) -> None:
         """Have the scheduler say where the job runs, where its last answer is from before."""
         if not self.state_gethost():
-            self.lab.watch(self._cluster()).forget()
+            self.lab.watch(self._cluster()).outdate()
             await self.query_job_status()
 
     def port_reported(self, port: int, nonce: str) -> bool:
@@ -263,16 +240,13 @@ class GpuSpawner(BatchSpawnerBase):
         """Only the scheduler's word that a job has ended ends a session: unknown is not dead."""
         if not self.job_id:
             return JobStatus.NOTFOUND
-        watch = self.lab.watch(self._cluster())
         try:
-            jobs = await watch.jobs()
-            self._job = jobs.get(self.job_id)
-            if self._job is None:
-                self._end = await watch.end_of(self.job_id)
+            found = await self.lab.watch(self._cluster()).job(self.job_id)
         except Exception as error:
             self.log.warning("The scheduler does not answer about %s: %s", self.job_id, error)
-            self._job = None
-            return JobStatus.UNKNOWN
+            found = None
+        self._job = found if isinstance(found, JobInfo) and self._is_mine(found) else None
+        self._end = found if isinstance(found, JobEnd) else None
         self.job_status = self._job.state.value if self._job else ""
         if self._job is None:
             return JobStatus.NOTFOUND if self._end else JobStatus.UNKNOWN
@@ -281,10 +255,16 @@ class GpuSpawner(BatchSpawnerBase):
             JobState.UNKNOWN: JobStatus.UNKNOWN,
         }.get(self._job.state, JobStatus.RUNNING)
 
+    def _is_mine(self, job: JobInfo) -> bool:
+        """Not another job that was given the same id: schedulers count from the start again."""
+        record = self._record()
+        owners = {"", self.user.name, getpass.getuser() if self._as_the_hub() else ""}
+        return record is not None and job.tag == tag_of(record.nonce) and job.user in owners
+
     async def cancel_batch_job(self) -> None:
         watch = self.lab.watch(self._cluster())
         await watch.scheduler.cancel(self.job_id)
-        watch.forget()
+        watch.outdate()
 
     def state_ispending(self) -> bool:
         return self.job_status == JobState.PENDING
@@ -321,7 +301,7 @@ class GpuSpawner(BatchSpawnerBase):
             return
         if self._end.outcome is not Outcome.COMPLETED:
             self.lab.records.tell(record, how_it_went(self._end))
-        self.lab.records.remove(record)
+        self._let_go(record)
 
     async def stop(self, now: bool = False) -> None:
         """End the job, and wait until it has ended unless `now`."""
@@ -334,10 +314,14 @@ class GpuSpawner(BatchSpawnerBase):
             while time.monotonic() < deadline:
                 if await self.query_job_status() == JobStatus.NOTFOUND:
                     break
-                self.lab.watch(self._cluster()).forget()
+                self.lab.watch(self._cluster()).outdate()
                 await asyncio.sleep(0.2)
         if record is not None:
-            self.lab.records.remove(record)
+            self._let_go(record)
+
+    def _let_go(self, record: SessionRecord) -> None:
+        self.lab.watch(record.cluster).let_go(self.job_id)
+        self.lab.records.remove(record)
 
     async def _give_up(self, record: SessionRecord) -> None:
         try:
@@ -345,7 +329,7 @@ class GpuSpawner(BatchSpawnerBase):
                 await self.cancel_batch_job()
         except Exception as error:  # the person is told why it failed, not this
             self.log.warning("Job %s could not be cancelled: %s", self.job_id, error)
-        self.lab.records.remove(record)
+        self._let_go(record)
 
     # What survives the hub.
 
@@ -395,14 +379,6 @@ class GpuSpawner(BatchSpawnerBase):
 
     def _as_the_hub(self) -> bool:
         return as_the_hub(self.lab.site, self._cluster(), self.user.name)
-
-
-async def _accelerator_for(profile: Profile, watch: JobWatch) -> str:
-    """The kind of devices that the profile would get on that cluster."""
-    if not profile.gpus:
-        return "cpu"
-    pools = await watch.scheduler.capacity()
-    return next((p.accelerator for p in pools if p.holds(asked_of(profile, p))), "cpu")
 
 
 def _bad_request(error: LabkitError) -> Exception:

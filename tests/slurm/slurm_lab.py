@@ -16,6 +16,7 @@ name = "Test cluster"
 
 [clusters.slurm]
 scheduler = "slurm"
+timeout = 3
 
 [hub]
 users = ["alice", "bob"]

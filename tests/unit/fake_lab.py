@@ -35,6 +35,9 @@ PROFILES = {
 class FakeScheduler:
     """The protocol in memory: a test says when a job runs and how it ends."""
 
+    look_every_s = -1.0
+    """So that it is asked anew each time."""
+
     def __init__(self, memory_bytes: int = 16 * GB):
         self.memory_bytes = memory_bytes
         self.submitted: list[JobSpec] = []
@@ -42,6 +45,7 @@ class FakeScheduler:
         self.waiting: dict[str, JobInfo] = {}
         self.ends: dict[str, JobEnd] = {}
         self.looks = 0
+        self.asked_ends: list[list[str]] = []
         self.fault: Exception | None = None
         """What every question is answered with."""
         self.when_asked: Callable[[], object] = lambda: None
@@ -56,6 +60,7 @@ class FakeScheduler:
             job_id=job_id,
             name=job.name,
             kind=job.kind,
+            tag=job.tag,
             state=JobState.PENDING,
             submitted=NOW,
             resources=job.resources,
@@ -70,6 +75,7 @@ class FakeScheduler:
         return dict(self.waiting)
 
     async def ended(self, job_ids: Collection[str]) -> Mapping[str, JobEnd]:
+        self.asked_ends.append(sorted(job_ids))
         return {job_id: self.ends[job_id] for job_id in job_ids if job_id in self.ends}
 
     async def cancel(self, job_id: str) -> None:
@@ -105,19 +111,20 @@ def pool(
     num_gpus: int = 0,
     free_bytes: int | None = None,
     free_gpus: int | None = None,
+    **others: Any,
 ) -> Pool:
     """A machine, all of it free but where something else is said."""
     free_bytes = memory_bytes if free_bytes is None else free_bytes
     free_gpus = num_gpus if free_gpus is None else free_gpus
     total = Amounts(num_cpus=8, memory_bytes=memory_bytes, num_gpus=num_gpus)
     free = Amounts(num_cpus=8, memory_bytes=free_bytes, num_gpus=free_gpus)
-    return Pool(
-        partition="local",
-        accelerator="nvidia" if num_gpus else "cpu",
-        device_name="",
-        nodes=[PoolNode(name="here", total=total, free=free)],
-        shares_cores=True,
-    )
+    given: dict[str, Any] = {
+        "partition": "local",
+        "accelerator": "nvidia" if num_gpus else "cpu",
+        "device_name": "",
+        "shares_cores": True,
+    }
+    return Pool(nodes=[PoolNode(name="here", total=total, free=free)], **{**given, **others})
 
 
 def fake_lab(site: Site, scheduler: FakeScheduler, profiles=PROFILES) -> Lab:

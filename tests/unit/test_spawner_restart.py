@@ -10,8 +10,7 @@ from tests.unit.fake_lab import FakeScheduler, fake_lab, spawner_of, until
 
 
 @pytest.fixture
-def scheduler(monkeypatch: pytest.MonkeyPatch) -> FakeScheduler:
-    monkeypatch.setattr("labkit_spawners.watch.FRESH_S", -1.0)
+def scheduler() -> FakeScheduler:
     return FakeScheduler()
 
 

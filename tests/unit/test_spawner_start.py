@@ -28,7 +28,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The spawner's clock; the scheduler's answers are fresh at each question."""
     clock = SimpleNamespace(now=100.0)
     monkeypatch.setattr(spawner_module, "time", SimpleNamespace(monotonic=lambda: clock.now))
-    monkeypatch.setattr("labkit_spawners.watch.FRESH_S", -1.0)
     return clock
 
 

@@ -1,28 +1,40 @@
-"""However many ask, the scheduler is asked once a second."""
+"""However many ask, the scheduler is asked once in a while."""
 
 import asyncio
 from types import SimpleNamespace
 
 import pytest
 
-from labkit.schedulers.base import Outcome
+from labkit.schedulers.base import JobEnd, JobInfo, Outcome
 from labkit.settings import Site
 from labkit_spawners import watch as watch_module
 from labkit_spawners.session_job import session_job
-from labkit_spawners.watch import FRESH_S, JobWatch
+from labkit_spawners.watch import SOONER, JobWatch
 from tests.unit.fake_lab import PROFILES, FakeScheduler
+
+FRESH_S = 5.0
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    clock = SimpleNamespace(now=100.0)
+    """Time passes where a test says so, and where the watch pauses."""
+    clock = SimpleNamespace(now=100.0, pauses=[])
+
+    async def pause(seconds: float) -> None:
+        clock.pauses.append(seconds)
+        clock.now += seconds
+
     monkeypatch.setattr(watch_module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    asyncio_here = SimpleNamespace(**{**vars(asyncio), "sleep": pause})
+    monkeypatch.setattr(watch_module, "asyncio", asyncio_here)
     return clock
 
 
 @pytest.fixture
 def scheduler() -> FakeScheduler:
-    return FakeScheduler()
+    scheduler = FakeScheduler()
+    scheduler.look_every_s = FRESH_S
+    return scheduler
 
 
 async def submit(scheduler: FakeScheduler, site: Site) -> str:
@@ -34,45 +46,68 @@ async def submit(scheduler: FakeScheduler, site: Site) -> str:
 async def test_three_hundred_ask_and_the_scheduler_is_asked_once(scheduler, clock, site):
     job_id = await submit(scheduler, site)
     watch = JobWatch(scheduler)
-    answers = await asyncio.gather(*(watch.jobs() for _ in range(300)))
+    answers = await asyncio.gather(*(watch.job(job_id) for _ in range(300)))
     assert scheduler.looks == 1
-    assert all(job_id in jobs for jobs in answers)
+    assert all(isinstance(answer, JobInfo) for answer in answers)
 
 
-async def test_an_answer_is_kept_for_a_second(scheduler, clock):
+async def test_the_ends_of_all_are_one_question_too(scheduler, clock, site):
+    jobs = [await submit(scheduler, site) for _ in range(30)]
     watch = JobWatch(scheduler)
-    await watch.jobs()
+    for job_id in jobs:
+        scheduler.end(job_id, Outcome.TIMEOUT)
+    answers = await asyncio.gather(*(watch.job(job_id) for job_id in jobs))
+    assert scheduler.asked_ends == [sorted(jobs)]
+    assert all(isinstance(answer, JobEnd) for answer in answers)
+    clock.now += 2 * FRESH_S
+    assert await watch.job(jobs[0]) == answers[0]
+    assert len(scheduler.asked_ends) == 1, "what has ended is not asked for again"
+
+
+async def test_an_answer_is_kept_as_long_as_it_is_worth(scheduler, clock):
+    watch = JobWatch(scheduler)
+    await watch.job("any")
     clock.now += FRESH_S / 2
-    await watch.jobs()
+    await watch.job("any")
     assert scheduler.looks == 1
     clock.now += FRESH_S
-    await watch.jobs()
+    await watch.job("any")
     assert scheduler.looks == 2
 
 
 async def test_after_a_change_of_ours_it_is_asked_anew(scheduler, clock):
     watch = JobWatch(scheduler)
-    await watch.jobs()
-    watch.forget()
-    await watch.jobs()
+    await watch.job("any")
+    clock.now += FRESH_S / 2
+    watch.outdate()
+    await watch.job("any")
     assert scheduler.looks == 2
+
+
+async def test_a_hundred_changes_in_a_second_are_few_questions(scheduler, clock):
+    watch = JobWatch(scheduler)
+    started = clock.now
+    for _ in range(100):
+        watch.outdate()
+        await watch.job("any")
+    assert (clock.now - started) / scheduler.looks == pytest.approx(FRESH_S / SOONER, rel=0.02)
 
 
 async def test_an_error_is_for_all_who_asked_and_is_not_remembered(scheduler, clock):
     watch = JobWatch(scheduler)
     scheduler.fault = OSError("no answer")
-    answers = await asyncio.gather(*(watch.jobs() for _ in range(9)), return_exceptions=True)
+    answers = await asyncio.gather(*(watch.job("any") for _ in range(9)), return_exceptions=True)
     assert {str(answer) for answer in answers} == {"no answer"}
     assert scheduler.looks == 1
     scheduler.fault = None
-    assert await watch.jobs() == {}
+    assert await watch.job("any") is None
 
 
 async def test_one_who_gives_up_takes_the_answer_from_nobody(scheduler, clock):
     watch = JobWatch(scheduler)
-    impatient, patient = (asyncio.ensure_future(watch.jobs()) for _ in range(2))
+    impatient, patient = (asyncio.ensure_future(watch.job("any")) for _ in range(2))
     scheduler.when_asked = impatient.cancel
-    assert await patient == {}
+    assert await patient is None
     with pytest.raises(asyncio.CancelledError):
         await impatient
     assert scheduler.looks == 1
@@ -81,8 +116,18 @@ async def test_one_who_gives_up_takes_the_answer_from_nobody(scheduler, clock):
 async def test_an_end_needs_evidence(scheduler, clock, site):
     job_id = await submit(scheduler, site)
     watch = JobWatch(scheduler)
-    assert await watch.end_of(job_id) is None
-    assert await watch.end_of("never-heard-of") is None
+    assert isinstance(await watch.job(job_id), JobInfo)
+    assert await watch.job("never-heard-of") is None
     scheduler.end(job_id, Outcome.TIMEOUT)
-    end = await watch.end_of(job_id)
-    assert end is not None and end.outcome is Outcome.TIMEOUT
+    clock.now += 2 * FRESH_S
+    end = await watch.job(job_id)
+    assert isinstance(end, JobEnd) and end.outcome is Outcome.TIMEOUT
+
+
+async def test_nobody_asks_for_a_job_that_was_let_go(scheduler, clock):
+    watch = JobWatch(scheduler)
+    await watch.job("old")
+    watch.let_go("old")
+    clock.now += 2 * FRESH_S
+    await watch.job("new")
+    assert scheduler.asked_ends == [["old"], ["new"]]

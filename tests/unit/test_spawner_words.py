@@ -27,6 +27,9 @@ JOB = JobInfo(
     resources=JobResources(num_cpus=1, memory_bytes=GB),
 )
 NOTEBOOK = Profile(title="Notebook", cores=1, memory=4 * GB)
+A100 = pool(num_gpus=4, device_name="a100")
+ONE_H100 = Profile(title="One H100", gpus=1, device="h100", memory=4 * GB)
+IN_DEBUG = Profile(title="Short", partition="debug", memory=4 * GB)
 ONE_GPU = Profile(title="One GPU", memory=4 * GB, gpus=1)
 
 
@@ -72,6 +75,15 @@ def test_each_end_is_a_sentence_that_helps(outcome):
         (ONE_GPU, [pool(num_gpus=2, free_gpus=1)], "Free now.", True),
         (ONE_GPU, [pool(num_gpus=2, free_gpus=0)], "All is in use now: it would wait", True),
         (ONE_GPU, [pool(num_gpus=1, memory_bytes=GB)], "Not in this lab: it has not that m", False),
+        # Each node is in several pools: without its devices, and with each kind of them.
+        (NOTEBOOK, [pool(), pool(num_gpus=4)], "Free now: 4 of this kind.", True),
+        (ONE_H100, [pool(num_gpus=4, device_name="a100")], "Not in this lab: it has not", False),
+        (ONE_H100, [A100, pool(num_gpus=2, device_name="h100")], "Free now: 2 of", True),
+        (ONE_GPU, [pool(num_gpus=16, device_name="shard")], "Not in this lab: it has not", False),
+        (IN_DEBUG, [pool()], "Not in this lab: it has not", False),
+        (IN_DEBUG, [pool(partition="debug", default=False)], "Free now: 4 of", True),
+        (NOTEBOOK, [pool(partition="debug", default=False)], "Not in this lab: it has not", False),
+        (NOTEBOOK, [pool(max_walltime_s=1800)], "Not in this lab: at most 30 min", False),
         (ONE_GPU, None, "The scheduler does not answer now", True),
     ],
 )

@@ -1,0 +1,40 @@
+"""What all spawners of one hub share: the site, the records of sessions, the schedulers."""
+
+from dataclasses import dataclass
+from functools import cache
+
+from labkit.clusters import open_cluster
+from labkit.settings import Profile, Site, load_site
+from labkit_spawners.form import asked_of, pools_for
+from labkit_spawners.records import SessionRecords
+from labkit_spawners.watch import JobWatch
+
+
+@dataclass(frozen=True)
+class Lab:
+    """As one object, so that a test can make its own."""
+
+    site: Site
+    records: SessionRecords
+    watches: dict[str, JobWatch]
+
+    def watch(self, cluster: str) -> JobWatch:
+        if cluster not in self.watches:
+            self.watches[cluster] = JobWatch(open_cluster(self.site, cluster))
+        return self.watches[cluster]
+
+
+@cache
+def the_lab() -> Lab:
+    """The site of this hub, read once."""
+    site = load_site()
+    return Lab(site, SessionRecords(site.state / "sessions"), {})
+
+
+async def accelerator_for(profile: Profile, watch: JobWatch) -> str:
+    """The kind of devices that the profile would get on that cluster."""
+    if not profile.gpus:
+        return "cpu"
+    pools = await watch.pools()
+    there = (pool for pool in pools_for(profile, pools) if pool.holds(asked_of(profile, pool)))
+    return next((pool.accelerator for pool in there), "cpu")

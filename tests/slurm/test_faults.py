@@ -1,0 +1,106 @@
+"""Whatever Slurm does meanwhile, no session is lost, and one that ended says why."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.hub.real_lab import Browser
+from tests.slurm.cluster import SlurmCluster
+from tests.slurm.slurm_lab import SlurmLab
+from tests.waiting import wait_for
+
+
+@pytest.fixture(scope="module")
+def lab(cluster: SlurmCluster) -> Iterator[SlurmLab]:
+    with SlurmLab(cluster, TOO_LONG).running() as lab:
+        yield lab
+
+
+TOO_LONG = """
+[profiles.too-long]
+title = "Longer than its partition allows"
+partition = "debug"
+time = "8h"
+memory = "1 GB"
+cores = 1
+"""
+
+
+@pytest.fixture
+def alice(lab: SlurmLab) -> Iterator[Browser]:
+    """With a session, which is stopped after the test where it still is."""
+    browser = lab.browser("alice")
+    browser.ask_for_session()
+    wait_for(lambda: browser.session("alice").get("ready"), "the session")
+    yield browser
+    if browser.session("alice"):
+        browser.stop_session("alice")
+
+
+def polls(lab: SlurmLab, sentence: str) -> int:
+    return (lab.state / "hub" / "hub.log").read_text().count(sentence)
+
+
+def test_a_controller_that_is_down_ends_nothing(lab: SlurmLab, alice: Browser):
+    lab.cluster.stop_controller()
+    try:
+        silent = "The scheduler does not answer about"
+        before = polls(lab, silent)
+        wait_for(lambda: polls(lab, silent) >= before + 2, "the hub to have asked in vain, twice")
+        assert alice.session("alice")["ready"]
+        assert alice.ask("/user/alice/lab").status == 200
+        page = alice.ask("/hub/spawn/alice/second").text
+        assert "The scheduler does not answer now; what is free is not known." in page
+    finally:
+        lab.cluster.start_controller()
+    assert alice.session("alice")["ready"]
+
+
+def test_a_hub_that_starts_while_the_controller_is_down_keeps_all(lab: SlurmLab, alice: Browser):
+    lab.cluster.stop_controller()
+    try:
+        lab.kill_hub()
+        assert alice.session("alice")["ready"]
+        assert alice.ask("/user/alice/lab").status == 200
+    finally:
+        lab.cluster.start_controller()
+    assert alice.session("alice")["ready"]
+
+
+def test_a_session_whose_node_is_lost_says_so(lab: SlurmLab, alice: Browser):
+    node = lab.record("alice")["host"]
+    fault = f"nodename={node} state=down reason=test"
+    lab.cluster.output(["scontrol", "update", *fault.split()])
+    try:
+        wait_for(lambda: not alice.session("alice"), "the session's end")
+        page = alice.ask("/hub/spawn").text
+        assert "Your last session&#39;s processes were killed" in page
+    finally:
+        # Slurm takes it back by itself once it answers; this is for where it did not.
+        lab.cluster.run(["scontrol", "update", f"nodename={node}", "state=resume"])
+
+
+def test_a_session_that_an_operator_ended_says_so(lab: SlurmLab, alice: Browser):
+    lab.cluster.output(["scancel", lab.record("alice")["job_id"]])
+    wait_for(lambda: not alice.session("alice"), "the session's end")
+    assert "Your last session was ended." in alice.ask("/hub/spawn").text
+
+
+def test_ends_are_known_while_the_database_is_down(lab: SlurmLab, alice: Browser):
+    database = lab.cluster.output(["pgrep", "slurmdbd"])
+    lab.cluster.output(["kill", "-STOP", database])
+    try:
+        lab.cluster.output(["scancel", lab.record("alice")["job_id"]])
+        wait_for(lambda: not alice.session("alice"), "the session's end")
+    finally:
+        lab.cluster.output(["kill", "-CONT", database])
+
+
+def test_a_profile_that_slurm_would_refuse_is_not_to_be_had(lab: SlurmLab):
+    bob = lab.browser("bob")
+    page = bob.ask("/hub/spawn").text
+    assert "at most 30 min 00 s at a time are allowed" in page
+    # Whoever asks for it all the same has Slurm's refusal, in words.
+    bob.ask("/hub/api/users/bob/server", method="POST", body={"profile": "too-long"})
+    events = bob.ask("/hub/api/users/bob/server/progress").text
+    assert "asked. The partition does not allow so much time. Ask for less." in events
