@@ -26,6 +26,8 @@ from labkit.processes import all_processes, environment_value, identify, send_si
 from tests.unit.tiny_encoder import save_tiny_encoder
 from tests.waiting import wait_for
 
+from .accessibility import audit
+
 ROOT = Path(__file__).parents[2]
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -228,19 +230,23 @@ class Browser:
         """Wait until a person sees these words."""
         self.text(words).first.wait_for(timeout=timeout_s * 1000)
 
-    def shoot(self, name: str) -> None:
-        """A picture of the widget in light and in dark, on a screen that is high enough for it."""
-        self.page.set_viewport_size({"width": 1280, "height": 2400})
-        for theme, light in (("JupyterLab Dark", "false"), ("JupyterLab Light", "true")):
-            self.page.evaluate(
-                "theme => void jupyterapp.commands.execute('apputils:change-theme', {theme})",
-                theme,
-            )
-            self.page.wait_for_selector(f"body[data-jp-theme-light={light}]", state="attached")
-            self.page.wait_for_timeout(250)  # the stylesheet arrives after the attribute
-            kind = "light" if light == "true" else "dark"
+    def inspect(self, name: str) -> None:
+        """A picture of the widget and an audit, in dark and in light, on a screen high enough."""
+        self.page.set_viewport_size({"width": 1280, "height": 3200})
+        for kind in ("dark", "light"):
+            self._change_theme(f"JupyterLab {kind.capitalize()}")
             self.studio.first.screenshot(path=self.shots / f"{name}-{kind}.png")
+            audit(self.page, ".labkit")
         self.page.set_viewport_size({"width": 1280, "height": 1000})
+
+    def _change_theme(self, theme: str) -> None:
+        """And wait for its stylesheet, and until no splash covers the page."""
+        surface = "getComputedStyle(document.body).getPropertyValue('--jp-layout-color1')"
+        before = self.page.evaluate(surface)
+        change = "theme => void jupyterapp.commands.execute('apputils:change-theme', {theme})"
+        self.page.evaluate(change, theme)
+        self.page.wait_for_function(f"before => !['', before].includes({surface})", arg=before)
+        self.page.wait_for_selector("#jupyterlab-splash", state="detached")
 
 
 @pytest.fixture
@@ -255,6 +261,7 @@ def browser(lab: Lab, tmp_path: Path) -> Iterator[Browser]:
             executable_path=str(CHROMIUM),
             args=FLAGS,
             viewport={"width": 1280, "height": 1000},
+            reduced_motion="reduce",  # no picture and no audit of a colour on its way
         )
         context.set_default_timeout(30_000)
         browser = Browser(lab, context, shots)

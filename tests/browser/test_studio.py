@@ -14,24 +14,28 @@ STUDIO = "from labkit_widgets import Studio\n\nStudio()"
 def test_sample_data_to_an_answer_in_three_clicks(lab: Lab, browser: Browser) -> None:
     browser.open("journey.ipynb", STUDIO)
     browser.see("Tune a model on your own data")
-    browser.shoot("1-task")
+    browser.inspect("1-task")
     browser.button("Try with sample data").click()
     start = browser.button("Start")
     wait_for(start.is_enabled, "the check to end")
-    browser.shoot("2-start")
+    browser.inspect("2-start")
+    before = set(lab.runs())
     start.click()
     browser.see("Validation accuracy", 60)
-    (run,) = wait_for(lab.runs, "a run folder")
+    (run,) = set(lab.runs()) - before
     wait_for(lambda: lab.status(run).get("step", 0) > 8, "some steps")
-    browser.shoot("3-progress")
+    browser.inspect("3-progress")
     browser.see("Measured once", 240)
-    browser.shoot("4-result")
+    assert browser.page.evaluate("Notification.permission") != "granted"
+    told = browser.studio.locator("> [role=status]").inner_text()
+    assert told.startswith("Done. ")  # in the page, where the browser may tell nothing
+    browser.inspect("4-result")
 
     browser.studio.get_by_label("Write a sentence").fill("The street lamp is dark at night")
     browser.button("Ask").click()
     browser.see("confident", 90)
     assert browser.studio.locator(".lk-answer-label").first.inner_text() == "street-lighting"
-    browser.shoot("5-answer")
+    browser.inspect("5-answer")
 
 
 EVIL = "<img src=x onerror=\"document.title='owned'\">"
@@ -52,10 +56,10 @@ def test_hostile_data_shows_as_text_from_upload_to_result(lab: Lab, browser: Bro
     browser.button("Next").click()
     browser.see("Which model should learn it?")
     browser.studio.get_by_text("weights").last.click()  # 'tiny', which trains in no time
-    browser.shoot("6-base")
+    browser.inspect("6-base")
     browser.button("Next").click()
     browser.see("Which examples should it learn from?")
-    browser.shoot("7-files")
+    browser.inspect("7-files")
 
     name = f'我的 "data" it\'s {SCRIPT.replace("/", "∕")}.csv'
     files = [{"name": name, "mimeType": "text/csv", "buffer": hostile_table()}]
@@ -64,7 +68,7 @@ def test_hostile_data_shows_as_text_from_upload_to_result(lab: Lab, browser: Bro
     assert (lab.home / "labkit/uploads" / name).read_bytes() == hostile_table()
     browser.see("<img src=x onerror=")
     browser.studio.locator(".lk-preview th", has_text="<b>text</b>").wait_for()
-    browser.shoot("8-data")
+    browser.inspect("8-data")
     browser.studio.get_by_text("A separate test file").click()
 
     browser.button("Next").click()
@@ -73,7 +77,7 @@ def test_hostile_data_shows_as_text_from_upload_to_result(lab: Lab, browser: Bro
     page.keyboard.press("Tab")
     browser.see("allowed is a whole number from 1 to 200")
     browser.studio.get_by_text("More settings").click()
-    browser.shoot("9-settings")
+    browser.inspect("9-settings")
     browser.studio.get_by_label("Passes over the data").fill("2")
     page.keyboard.press("Tab")
     browser.text("allowed is a whole number").first.wait_for(state="detached")
@@ -84,7 +88,7 @@ def test_hostile_data_shows_as_text_from_upload_to_result(lab: Lab, browser: Bro
     browser.studio.get_by_label("Name of the run").fill(f"run {SCRIPT.replace('/', '∕')}")
     page.keyboard.press("Tab")
     wait_for(browser.button("Start").is_enabled, "the check to end")
-    browser.shoot("10-start-and-code")
+    browser.inspect("10-start-and-code")
     browser.button("Start").click()
     browser.see("Measured once", 240)
     browser.studio.get_by_text("Its surest mistakes").click()
@@ -96,7 +100,7 @@ def test_hostile_data_shows_as_text_from_upload_to_result(lab: Lab, browser: Bro
     assert "owned" not in page.title()
     download_model(browser)
     answer_table(lab, browser)
-    browser.shoot("11-hostile-result")
+    browser.inspect("11-hostile-result")
     delete_it(lab, browser)
 
 
@@ -117,6 +121,7 @@ def answer_table(lab: Lab, browser: Browser) -> None:
     browser.studio.locator("input[type=file]").set_input_files(files)
     browser.see("Which one holds the texts?")
     browser.studio.get_by_label("Which one holds the texts?").select_option("message")
+    browser.button("Answer").click()
     browser.see("Answered 5 rows", 60)
     with browser.page.expect_download() as found:
         browser.studio.get_by_role("link", name="Download new ones labelled.csv").click()
@@ -162,13 +167,13 @@ def test_a_run_outlives_page_and_kernel_and_shows_in_two_tabs(lab: Lab, browser:
     browser.show(browser.page, "long.ipynb")
     browser.run_all(browser.page)
     browser.see("Your run", 60)
-    browser.shoot("12-opened-again")
+    browser.inspect("12-opened-again")
     browser.button("Show it").click()
     browser.see("rows a second", 60)
 
     browser.button("Stop").click()
     browser.see("Stopped on request.", 90)
-    browser.shoot("13-stopped")
+    browser.inspect("13-stopped")
     browser.button("Resume").click()
     browser.see("rows a second", 90)
     browser.button("Stop").click()
@@ -176,7 +181,7 @@ def test_a_run_outlives_page_and_kernel_and_shows_in_two_tabs(lab: Lab, browser:
     shutil.rmtree(run)
     browser.button("Resume").click()
     browser.see("This run is gone")
-    browser.shoot("14-gone")
+    browser.inspect("14-gone")
 
 
 def test_the_table_of_runs(lab: Lab, browser: Browser) -> None:
@@ -186,7 +191,7 @@ def test_the_table_of_runs(lab: Lab, browser: Browser) -> None:
     browser.open("runs.ipynb", "from labkit_widgets import Runs\n\nRuns()")
     browser.see("My runs")
     browser.see("<b>second")
-    browser.shoot("15-runs")
+    browser.inspect("15-runs")
     browser.studio.get_by_label("Find").fill("first")
     browser.button("<b>second").wait_for(state="detached")
     browser.studio.get_by_label("Find").fill("")
@@ -194,7 +199,7 @@ def test_the_table_of_runs(lab: Lab, browser: Browser) -> None:
         browser.studio.get_by_label(f"Compare {name}").check()
     browser.button("Compare the two").click()
     browser.see("Two runs side by side")
-    browser.shoot("16-compare")
+    browser.inspect("16-compare")
     browser.button("first one").click()
     browser.see("Measured once")
     assert browser.studio.locator("b", has_text="second").count() == 0

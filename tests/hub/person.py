@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.browser.accessibility import Keyboard, audit
 from tests.browser.conftest import CHROMIUM, FLAGS
 from tests.hub.real_lab import RealLab
 
@@ -28,16 +29,17 @@ class Person:
 
     def __init__(self, lab: RealLab, page: Any, shots: Path, name: str):
         self.lab, self.page, self.shots, self.name = lab, page, shots, name
+        self.keyboard = Keyboard(page)
 
     def sign_in(self) -> None:
         """By keyboard alone: the name's field has the focus."""
         self.page.goto(self.lab.base)
         self.page.locator("#username_input:focus").wait_for()
-        self.shoot("1-sign-in")
-        self.page.keyboard.type(self.name)
-        self.page.keyboard.press("Tab")
-        self.page.keyboard.type(self.lab.password)
-        self.page.keyboard.press("Enter")
+        self.inspect("1-sign-in")
+        self.keyboard.type(self.name)
+        self.keyboard.press("Tab")
+        self.keyboard.type(self.lab.password)
+        self.keyboard.press("Enter")
         self.page.get_by_role("heading", name="Start a session").wait_for()
 
     def sign_in_to_session(self) -> None:
@@ -46,7 +48,7 @@ class Person:
         self.page.locator("#username_input").fill(self.name)
         self.page.locator("#password_input").fill(self.lab.password)
         self.page.keyboard.press("Enter")
-        self.page.get_by_text("| Idle").wait_for(timeout=60_000)
+        self._wait_for_kernel()
 
     def end_kernels(self) -> None:
         """So that the next one starts anew; then leave."""
@@ -62,13 +64,31 @@ class Person:
         self.page.context.close()
 
     def start_session(self) -> None:
-        self.shoot("2-spawn")
-        self.page.get_by_role("button", name="Start", exact=True).click()
+        """By keyboard alone: to the profile that is chosen, to the next one and back."""
+        self.inspect("2-spawn")
+        self.keyboard.walk_to("Notebook")
+        self.keyboard.press("ArrowDown")
+        self.keyboard.lands_on("Large")
+        self.keyboard.press("ArrowUp")
+        self.keyboard.lands_on("Notebook")
+        self.keyboard.walk_to("Start")
+        self.keyboard.press("Enter")
         self.page.get_by_role("heading", name="Your session is starting").wait_for()
-        self.shoot("3-starting")
+        self.inspect("3-starting")
         self.page.wait_for_url("**/user/**", timeout=60_000)
+        self._wait_for_kernel()
+
+    def _wait_for_kernel(self) -> None:
         # The notebook's own indicator is idle, too, while no kernel is connected.
         self.page.get_by_text("| Idle").wait_for(timeout=60_000)
+
+    def another_tab(self) -> "Person":
+        """The same person at the same notebook, with its cell run."""
+        other = Person(self.lab, self.page.context.new_page(), self.shots, self.name)
+        other.page.goto(self.page.url)
+        other._wait_for_kernel()
+        other.run_the_cell()
+        return other
 
     def run_the_cell(self) -> None:
         self.page.get_by_role("menuitem", name="Run", exact=True).click()
@@ -88,9 +108,16 @@ class Person:
     def shoot(self, name: str) -> None:
         self.page.screenshot(path=self.shots / f"journey-{self.name}-{name}.png")
 
+    def inspect(self, name: str) -> None:
+        """A picture of a page of the hub's, and an audit of our part, in dark and in light."""
+        for scheme in ("dark", "light"):
+            self.page.emulate_media(color_scheme=scheme)
+            self.shoot(f"{name}-{scheme}")
+            audit(self.page, "main")
+
 
 def person_at(browser: Any, lab: RealLab, shots: Path, name: str) -> Person:
     """With cookies of their own."""
-    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    context = browser.new_context(viewport={"width": 1280, "height": 1000}, reduced_motion="reduce")
     context.set_default_timeout(30_000)
     return Person(lab, context.new_page(), shots, name)

@@ -15,6 +15,7 @@ MAX_UPLOAD_BYTES = 8 * 2**30
 Word = Annotated[str, StringConstraints(max_length=200)]
 HomePath = Annotated[str, StringConstraints(max_length=4096)]
 """Relative to the person's home folder, with '/' between its parts; '' is the home folder."""
+ServerFolder = Annotated[str, StringConstraints(max_length=4096)]
 Role = Literal["data", "test"]
 
 
@@ -26,7 +27,7 @@ class Hello(_Act):
     """A page shows the widget; it says where its server's files begin."""
 
     do: Literal["hello"]
-    root: HomePath = ""
+    root: ServerFolder = ""
 
 
 class Dismiss(_Act):

@@ -13,6 +13,7 @@ from labkit.errors import LabkitError
 from labkit.failure import in_words, keep_details
 from labkit.runs.find import find_run, list_runs
 from labkit.runs.folder import Run
+from labkit.runs.spec import spec_keys
 from labkit.settings import Site, load_site
 from labkit_widgets import acts, form, run_page, runs_table
 from labkit_widgets.acts import read_act
@@ -94,7 +95,7 @@ class Core:
         elif self.form and self.page == "form" and type(act) in form.HANDLERS:
             form.HANDLERS[type(act)](self.form, act)
         else:
-            raise LabkitError("That is not possible here and now. Reload the page.")
+            raise _not_now()
 
     def hello(self, act: acts.Hello) -> None:
         self.uploads.root = Path(act.root).expanduser() if act.root else None
@@ -120,10 +121,8 @@ class Core:
 
     def again(self, act: acts.Again) -> None:
         """The form, filled in as the shown run was."""
-        if self.shown is None or self.form is None or self.site is None:
-            return
-        from labkit.runs.spec import spec_keys
-
+        if self.shown is None or self.site is None:
+            raise _not_now()
         keys = spec_keys(self.shown.run.spec())
         keys.pop("name", None)
         self.form = Form(self.site, self.background, self._started)
@@ -241,11 +240,18 @@ class Core:
             }
 
     def _run(self) -> dict[str, Any] | None:
+        if self.shown is None:
+            return None
         try:
-            return run_page_view(self.shown, self.uploads.server_path) if self.shown else None
-        except (LabkitError, FileNotFoundError) as error:
-            gone = self.shown is not None and not self.shown.run.folder.exists()
-            return {"gone": gone, "id": "", "problem": str(error)}
+            return run_page_view(self.shown, self.uploads.server_path)
+        except (LabkitError, OSError) as error:  # its files may go, or be damaged, at any moment
+            run = self.shown.run
+            if not run.folder.exists():
+                return {"gone": True, "id": run.run_id}
+            said = str(error)
+            if isinstance(error, OSError):
+                said = f"{error.filename} cannot be read: {error.strerror}."
+            return {"gone": False, "id": run.run_id, "name": run.run_id, "problem": said}
 
     def _newest(self) -> dict[str, Any] | None:
         page = self.newest
@@ -254,6 +260,10 @@ class Core:
         view = page.view
         return {"id": page.run.run_id, "name": view.name, "accuracy": view.accuracy,
                 **status_view(view.status)}  # fmt: skip
+
+
+def _not_now() -> LabkitError:
+    return LabkitError("That is not possible here and now. Reload the page.")
 
 
 def sentence(error: Exception) -> str:

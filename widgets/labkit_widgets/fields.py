@@ -42,7 +42,8 @@ def form_fields(
 
 def title(key: str, info: FieldInfo) -> str:
     """'batch_size' as 'Batch size', unless the field has a title of its own."""
-    return info.title or key.replace("_", " ").capitalize().replace("Gpus", "GPUs")
+    plain = info.title or key.replace("_", " ").capitalize()
+    return plain.replace("Gpus", "GPUs").replace("Cpus", "CPUs").replace("Lora", "LoRA")
 
 
 def as_titles(sentence: str, *models: type[BaseModel]) -> str:

@@ -107,8 +107,8 @@ class Form:
         if act.recipe not in RECIPES.names():
             raise UsageError(f"There is no task {act.recipe!r}.")
         self.given["recipe"] = act.recipe
+        self.forget_plan()
         self.refresh()
-        self.step = "base"
 
     def choose_base(self, act: acts.ChooseBase) -> None:
         if act.base not in self.catalogue.entries:
@@ -127,6 +127,7 @@ class Form:
         """Use this table as the data or the test file."""
         self.given[role] = str(path)
         self.step = "data"
+        self._list()
         if role == "data":
             self._read_data()
         else:
@@ -162,6 +163,7 @@ class Form:
         """Submit the run, from the plan that is shown where nothing has changed since."""
         spec, plan, site = self.spec(), self.plan, self.site
         background = self.background
+        self.plan_problem = ""
 
         def submit() -> Run:
             if plan and plan.spec == spec.model_copy(update={"name": plan.spec.name}):
@@ -175,9 +177,9 @@ class Form:
 
     def wrong(self) -> dict[str, str]:
         """Of each key with a value that is not allowed, what is."""
-        needed = {"base": "-", "data": "-"}
         if self.config is None:
             return {}
+        needed = {"base": "-", "data": "-"}
         try:
             spec_from_flat({**needed, **self.given}, source=_SOURCE)
         except WrongValues as error:

@@ -1,5 +1,6 @@
 """A run in words and figures for a page: where it is, its curve, its result. Pure."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -74,14 +75,19 @@ def curve_view(metrics: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """The loss and the validation accuracy by step, thinned out for a screen."""
     loss, accuracy, instant, steps = [], [], None, 0
     for line in metrics:
-        if isinstance(line.get("loss"), int | float):
+        if _is_figure(line.get("loss")):
             loss.append([line.get("step", 0), line["loss"]])
-        if isinstance(line.get("validation_accuracy"), int | float):
+        if _is_figure(line.get("validation_accuracy")):
             accuracy.append([line.get("step", 0), line["validation_accuracy"]])
-        if isinstance(line.get("instant_accuracy"), int | float):
+        if _is_figure(line.get("instant_accuracy")):
             instant = line["instant_accuracy"]
         steps = line.get("num_steps") or steps
     return {"loss": thin(loss), "accuracy": thin(accuracy), "instant": instant, "steps": steps}
+
+
+def _is_figure(found: object) -> bool:
+    """Whether it can be drawn: a loss that diverged is no number, and no JSON."""
+    return isinstance(found, int | float) and math.isfinite(found)
 
 
 def thin(points: Sequence[list[float]]) -> list[list[float]]:

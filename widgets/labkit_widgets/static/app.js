@@ -24,8 +24,10 @@ function pageState(draw, send) {
 
 async function carryOn(ui, send, place) {
   if (place.page !== ui.page || !ui.upload) return;
+  const { file } = ui.upload;
+  ui.upload.begun = true;
   try {
-    await uploadFile(ui.upload.file, place, (share) => ui.set({ upload: { ...ui.upload, share } }));
+    await uploadFile(file, place, (share) => ui.set({ upload: { file, share, begun: true } }));
     send({ do: "uploaded", ticket: place.ticket });
   } catch (error) {
     const why = error instanceof TypeError ? "the server does not answer." : error.message;
@@ -34,48 +36,34 @@ async function carryOn(ui, send, place) {
   ui.set({ upload: null });
 }
 
-/** A notice on the page's title, and by the browser where it was allowed. */
-function tellDone(run) {
-  const words = { done: "is done", stopped: "was stopped", failed: "failed" }[run.status.state] || "has ended";
-  if (document.hidden) {
-    const mark = "● ";
-    document.title = mark + document.title;
-    const restore = () => {
-      if (document.hidden) return;
-      document.title = document.title.replace(mark, "");
-      document.removeEventListener("visibilitychange", restore);
-    };
-    document.addEventListener("visibilitychange", restore);
-  }
-  if ("Notification" in window && Notification.permission === "granted") new Notification(`${run.name} ${words}`);
-}
-
-function hasEnded(before, now) {
-  return before && now && before.id === now.id && before.status && now.status && !before.status.ended && now.status.ended;
-}
-
 function render({ model, el }) {
   const root = document.createElement("div");
   root.className = "labkit";
+  root.addEventListener("focusin", ownKeys);
   el.append(root);
   let seen = model.get("view");
+  let drawn = placeOf(seen);
   const send = (act) => model.send(act);
   const draw = () => {
     const view = model.get("view");
     const page = PAGES[view.page];
-    patch(root, [h("div.lk-page", { key: `${view.page} ${view.run ? view.run.id : ""}` },
-      view.notice && h("div.lk-notice", { role: "alert" }, message(view.notice.kind, view.notice.text), button("Close", () => send({ do: "dismiss" }), { kind: "small" })),
-      view[view.page] ? page(view, ui, send) : busy(view.notice ? "" : "One moment …"))]);
-    root.dataset.page = view.page;
+    const isNew = placeOf(view) !== drawn;
+    drawn = placeOf(view);
+    keepFocus(root, isNew, () => patch(root, [
+      h("div.lk-hidden", { key: "spoken", role: "status" }, spoken(view, ui)),
+      h("div.lk-page", { key: `${view.page} ${view.run ? view.run.id : ""}` },
+        view.notice && h("div.lk-notice", null, message(view.notice.kind, view.notice.text), button("Close", () => send({ do: "dismiss" }), { kind: "small" })),
+        view[view.page] ? page(view, ui, send) : busy(view.notice ? "" : "One moment …"))]));
+    if (isNew) keepInSight(root);
   };
   const ui = pageState(draw, send);
   const changed = () => {
     const view = model.get("view");
-    if (ui.upload && view.notice && view.notice.kind === "error") ui.upload = null;
-    if (hasEnded(seen.run, view.run)) tellDone(view.run);
-    if (seen.page !== view.page || (seen.form && view.form && seen.form.step !== view.form.step)) keepInSight(root);
-    seen = view;
+    const refused = view.notice && view.notice.kind === "error";
+    if (ui.upload && !ui.upload.begun && refused) ui.upload = null;
     draw();
+    if (hasEnded(seen, view)) tellDone(runOf(view));
+    seen = view;
   };
   const heard = (content) => { if (content && content.upload) carryOn(ui, send, content.upload); };
   model.on("change:view", changed);
@@ -86,6 +74,16 @@ function render({ model, el }) {
     model.off("change:view", changed);
     model.off("msg:custom", heard);
   };
+}
+
+/** No key here is a shortcut of JupyterLab's: an arrow would leave for the next cell, d d delete it. */
+function ownKeys(event) {
+  event.target.dataset.lmSuppressShortcuts = "true"; // Lumino reads it of the target itself
+}
+
+/** Where a person is: another place begins with its own heading. */
+function placeOf(view) {
+  return [view.page, view.run ? view.run.id : "", view.form ? view.form.step : ""].join(" ");
 }
 
 /** A new page begins at its top: scroll there where that is out of sight. */

@@ -8,7 +8,7 @@ function curves(curve) {
   const most = Math.max(0.1, ...curve.loss.map((p) => p[1]));
   return h("div.lk-curves", null,
     chart({ title: "Loss", hint: "how wrong it is while it learns: lower is better", points: curve.loss, steps, top: niceTop(most), say: (v) => String(Number(v.toPrecision(2))), smooth: true, later: "comes with the first steps" }),
-    chart({ title: "Validation accuracy", hint: "on rows that it does not learn from: higher is better", points: curve.accuracy, steps, top: 1, say: (v) => `${Math.round(100 * v)} %`, dots: true, mark: curve.instant, markTitle: "instant answer", later: "comes after the first pass over the data" }));
+    chart({ title: "Validation accuracy", hint: "on rows that it does not learn from: higher is better", points: curve.accuracy, steps, top: 1, say: (v) => `${Math.round(100 * v)}%`, dots: true, mark: curve.instant, markTitle: "instant answer", later: "comes after the first pass over the data" }));
 }
 
 function niceTop(value) {
@@ -45,7 +45,7 @@ function axes(given, x, y) {
     levels.map((v) => [
       h("line", { x1: left, x2: width - right, y1: y(v), y2: y(v), class: v ? "lk-grid" : "lk-axis" }),
       h("text", { x: left - 6, y: y(v) + 4, "text-anchor": "end" }, given.say(v))]),
-    stepTicks(given.steps).map((step) => h("text", { x: x(step), y: height - bottom + 15, "text-anchor": "middle" }, String(step))),
+    stepTicks(given.steps).map((step) => h("text", { x: x(step), y: height - bottom + 15, "text-anchor": "middle" }, step.toLocaleString("en"))),
     h("text", { x: (left + width - right) / 2, y: height - 3, "text-anchor": "middle", class: "lk-axis-title" }, "step"));
 }
 

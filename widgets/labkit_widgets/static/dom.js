@@ -5,20 +5,28 @@
 const SVG = "http://www.w3.org/2000/svg";
 const SVG_TAGS = new Set(["svg", "g", "path", "line", "rect", "circle", "text", "title", "polyline"]);
 
-/** An element: `h("button.primary", {onclick}, "Start")`. Children: text, elements, lists, nothing. */
+/**
+ * An element: `h("button.primary", {onclick}, "Start")`. Children: text, elements, lists, nothing.
+ * Its name with the first class says what it is: one of another kind is never made of it.
+ */
 function h(tag, props, ...children) {
   const [name, ...classes] = tag.split(".");
   const given = { ...(props || {}) };
   if (classes.length) given.class = [...classes, given.class].filter(Boolean).join(" ");
   // What is not there keeps its place as an empty text, so that what comes after it stays itself.
   const flat = children.flat(Infinity).map((c) => (c === null || c === undefined || c === false ? "" : c));
-  return { name, props: given, key: given.key, children: flat };
+  return { name, kind: `${name}.${classes[0] || ""}`, props: given, key: given.key, children: flat };
 }
 
 /** Make the children of `parent` what `wanted` describes. */
 function patch(parent, wanted, inSvg = false) {
   const keyed = new Map();
-  for (const node of parent.childNodes) if (node.lkKey !== undefined) keyed.set(node.lkKey, node);
+  const staying = new Set(wanted.map((item) => item.key));
+  for (const node of [...parent.childNodes]) {
+    if (node.lkKey === undefined) continue;
+    if (staying.has(node.lkKey)) keyed.set(node.lkKey, node);
+    else node.remove(); // first, so that what comes after it is not moved: that would cost it the focus
+  }
   wanted.forEach((item, index) => {
     const here = parent.childNodes[index];
     const known = typeof item === "object" && item.key !== undefined ? keyed.get(item.key) : here;
@@ -32,13 +40,14 @@ function patch(parent, wanted, inSvg = false) {
 
 function isSame(node, item) {
   if (typeof item !== "object") return node.nodeType === Node.TEXT_NODE;
-  return node.nodeType === Node.ELEMENT_NODE && node.localName === item.name && node.lkKey === item.key;
+  return node.lkKind === item.kind && node.lkKey === item.key;
 }
 
 function make(item, inSvg) {
   if (typeof item !== "object") return document.createTextNode("");
   const svg = item.name === "svg" || (inSvg && SVG_TAGS.has(item.name));
   const node = svg ? document.createElementNS(SVG, item.name) : document.createElement(item.name);
+  node.lkKind = item.kind;
   node.lkKey = item.key;
   node.lkProps = {};
   return node;
@@ -63,7 +72,7 @@ function setProp(node, name, value, before) {
     node[name] = value || null;
   } else if (name === "value" && value !== undefined) {
     // What is being typed is the person's; what the kernel says comes when they leave the field.
-    if (node.value !== value && (node !== document.activeElement || node.localName === "select")) node.value = value ?? "";
+    if (node.value !== value && (node !== node.getRootNode().activeElement || node.localName === "select")) node.value = value ?? "";
   } else if (name === "checked" || name === "disabled" || name === "open" || name === "indeterminate") {
     if (name === "open" && before !== undefined) return; // a fold is the person's
     node[name] = Boolean(value);

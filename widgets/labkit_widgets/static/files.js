@@ -5,9 +5,13 @@ function filePicker(ui, listing, send, pick, purpose) {
   return h("div.lk-picker", null,
     h("div.lk-picker-head", null, crumbs(listing, send), uploadButton(ui, purpose)),
     uploadProgress(ui),
-    h("ul.lk-files", { "aria-label": "Folders and tables" }, listing.entries.map((entry) => fileEntry(entry, send, pick))),
+    h("ul.lk-files.lk-landing", { tabindex: "-1", "aria-label": `Folders and tables in ${folderName(listing)}` }, listing.entries.map((entry) => fileEntry(entry, send, pick))),
     !listing.entries.length && h("p.lk-hint.lk-no-files", null, "No tables here. Upload one, or look in another folder. Tables end in .csv, .tsv, .xlsx, .jsonl, .parquet and the like."),
     listing.more > 0 && h("p.lk-hint", null, `and ${listing.more} more, which are not shown.`));
+}
+
+function folderName(listing) {
+  return listing.parents.length ? listing.parents[listing.parents.length - 1].name : "your home folder";
 }
 
 function crumbs(listing, send) {
@@ -30,18 +34,19 @@ function uploadButton(ui, purpose) {
   const chosen = (event) => {
     const file = event.target.files[0];
     event.target.value = "";
-    if (file) ui.beginUpload(file, purpose);
+    if (file && !ui.upload) ui.beginUpload(file, purpose);
   };
-  return h("label.lk-button.lk-plain.lk-upload", null, "Upload a table …",
-    h("input", { type: "file", onchange: chosen, disabled: Boolean(ui.upload), accept: ".csv,.tsv,.txt,.jsonl,.ndjson,.json,.parquet,.xlsx,.xlsm,.xlsb,.xls,.ods" }));
+  const busyNow = ui.upload ? "true" : null;
+  return h("label.lk-button.lk-plain.lk-upload", { "aria-disabled": busyNow }, "Upload a table …",
+    h("input", { type: "file", onchange: chosen, "aria-disabled": busyNow, accept: ".csv,.tsv,.txt,.jsonl,.ndjson,.json,.parquet,.xlsx,.xlsm,.xlsb,.xls,.ods" }));
 }
 
 function uploadProgress(ui) {
   const upload = ui.upload;
   if (!upload) return null;
   const percent = Math.round(100 * upload.share);
-  return h("div.lk-uploading", { role: "status" },
+  return h("div.lk-uploading", null,
     h("span", null, `Uploading ${upload.file.name}`),
     h("progress", { max: "100", value: String(percent), "aria-label": "Uploaded" }),
-    h("span", null, `${percent} %`));
+    h("span", null, `${percent}%`));
 }

@@ -3,17 +3,18 @@
 const SIGNS = { problem: "✕", warning: "!", note: "i", error: "✕", info: "i", good: "✓" };
 
 function button(words, onclick, { kind = "plain", disabled = false, title } = {}) {
-  return h(`button.lk-button.lk-${kind}`, { type: "button", onclick, disabled, title }, words);
+  // Not the attribute `disabled`: it takes the focus from a button that was just pressed.
+  return h(`button.lk-button.lk-${kind}`, { type: "button", onclick: disabled ? null : onclick, "aria-disabled": disabled ? "true" : null, title }, words);
 }
 
 /** A sentence that is about something: what went wrong, or good to know. */
 function message(kind, ...words) {
-  const role = kind === "error" || kind === "problem" ? "alert" : "status";
+  const role = kind === "error" || kind === "problem" ? "alert" : null;
   return h(`div.lk-message.lk-${kind}`, { role }, h("span.lk-sign", { "aria-hidden": "true" }, SIGNS[kind]), h("div", null, words));
 }
 
 function busy(words) {
-  return words && h("div.lk-busy", { role: "status" }, h("span.lk-spinner", { "aria-hidden": "true" }), words);
+  return words && h("div.lk-busy", null, h("span.lk-spinner", { "aria-hidden": "true" }), words);
 }
 
 function fold(title, children, { open = false, key } = {}) {
@@ -22,7 +23,7 @@ function fold(title, children, { open = false, key } = {}) {
 
 /** What is here when nothing is: it says what to do. */
 function empty(title, words, ...actions) {
-  return h("div.lk-empty", null, h("p.lk-empty-title", null, title), h("p", null, words), actions);
+  return h("div.lk-empty", null, landing("p.lk-empty-title", title), h("p", null, words), h("div.lk-buttons", null, actions));
 }
 
 /** A list of facts, each with a name. */
@@ -37,27 +38,32 @@ function badge(state) {
 
 /** Text with a button that copies it. */
 function copyable(ui, key, title, text) {
-  const copied = ui.copied === key;
+  const copied = ui.copied && ui.copied.key === key ? ui.copied.words : "";
   const copy = async () => {
-    await copyText(text);
-    ui.set({ copied: key });
-    setTimeout(() => ui.copied === key && ui.set({ copied: "" }), 2000);
+    const done = { key, words: (await copyText(text)) ? "Copied" : "Not copied: select the text" };
+    ui.set({ copied: done });
+    setTimeout(() => ui.copied === done && ui.set({ copied: null }), 2000);
   };
   return h("div.lk-code", null,
-    h("div.lk-code-head", null, h("span", null, title), button(copied ? "Copied" : "Copy", copy, { kind: "small" })),
-    h("pre", { tabindex: "0", "aria-label": title }, text));
+    h("div.lk-code-head", null, h("span", null, title), button(copied || "Copy", copy, { kind: "small" })),
+    h("pre", { tabindex: "0", role: "group", "aria-label": title }, text));
 }
 
+/** Whether the text is in the clipboard now. */
 async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);
+    return true;
   } catch { // a page without https may not use the clipboard directly
+    const focused = document.activeElement;
     const field = document.createElement("textarea");
     field.value = text;
     document.body.append(field);
     field.select();
-    document.execCommand("copy");
+    const copied = document.execCommand("copy");
     field.remove();
+    focused.focus();
+    return copied;
   }
 }
 

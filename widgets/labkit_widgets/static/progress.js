@@ -3,17 +3,17 @@
 function runPage(view, ui, send) {
   const run = view.run;
   if (run.gone) return goneRun(view, send);
-  if (run.problem) return [message("problem", run.problem), backLine(view, send)];
-  if (!run.status) return [backLine(view, send), busy("Reading the run …")];
+  if (run.problem) return [backLine(view, send), landing("h2", run.name), message("problem", run.problem)];
+  if (!run.status) return [backLine(view, send), landing("h2", run.name), busy("Reading the run …")];
   return [
     backLine(view, send),
     h("div.lk-run-head", null,
-      h("div", null, h("h2", null, run.name), h("div.lk-about", null, run.about.map((fact) => h("span", null, `${fact.title} `, h("b", null, fact.value))))),
+      h("div", null, landing("h2", run.name), h("div.lk-about", null, run.about.map((fact) => h("span", null, `${fact.title} `, h("b", null, fact.value))))),
       badge(run.status.state)),
-    run.status.ended ? endedView(run, ui, send) : liveView(run, ui, send),
-    run.result && resultView(run, ui, send),
+    run.status.ended ? endedView(run, send) : liveView(run, ui, send),
+    run.result && h("div.lk-result", null, resultView(run, ui, send)),
     run.result && run.curve.loss.length > 0 && fold("How it learnt", curves(run.curve), { key: "curve" }),
-    h("div.lk-as-code", null, fold("Show as code", codeView(ui, run.code), { key: "code" })),
+    fold("Show as code", codeView(ui, run.code), { key: "code" }),
     run.status.ended && manage(run, ui, send),
   ];
 }
@@ -36,7 +36,7 @@ function liveView(run, ui, send) {
   const stopping = "stop" in run.doing || status.phase.startsWith("Saving a checkpoint");
   return h("div.lk-live-run", null,
     h("ol.lk-stages", { "aria-label": "Stages" }, status.stages.map((stage) => h(`li.lk-${stage.state}`, { "aria-current": stage.state === "here" ? "step" : null }, h("span.lk-stage-dot", { "aria-hidden": "true" }), stage.title))),
-    h("div.lk-status", { "aria-live": "polite" }, h("b", null, status.words), status.phase && status.phase !== status.words && h("span", null, status.phase)),
+    h("div.lk-status", null, h("b", null, status.words), h("span", null, phase(status))),
     h("progress.lk-progress", status.share === null ? { "aria-label": "Progress" } : { max: "1", value: String(status.share), "aria-label": "Progress" }),
     status.figures.length > 0 && facts(status.figures),
     status.message && message("warning", status.message),
@@ -47,25 +47,24 @@ function liveView(run, ui, send) {
       h("div.lk-buttons", null, notifyButton(ui), button(stopping ? "Stopping …" : "Stop", () => send({ do: "stop" }), { disabled: stopping, title: "Saves a checkpoint; you can resume it later" }))));
 }
 
-function notifyButton(ui) {
-  if (!("Notification" in window) || Notification.permission !== "default") return null;
-  return button("Tell me when it is done", async () => { await Notification.requestPermission(); ui.set({}); });
+/** What it does just now, where that says more than its state. */
+function phase(status) {
+  return status.phase === status.words ? "" : status.phase;
 }
 
-function endedView(run, ui, send) {
+function endedView(run, send) {
   const status = run.status;
   if (status.state === "done") return null;
   const kind = status.state === "stopped" ? "info" : "problem";
   const words = { stopped: "The run was stopped.", failed: "The run failed.", damaged: "The files of this run are damaged." }[status.state];
-  return [
+  return h("div.lk-ended", null,
     status.state === "stopped" && status.message ? message(kind, h("b", null, status.message)) : message(kind, h("b", null, words), " ", status.message),
     run.problems.resume && message("problem", run.problems.resume),
     busy(run.doing.resume),
     h("div.lk-buttons", null,
       status.state !== "damaged" && button("Resume", () => send({ do: "resume" }), { kind: "primary", disabled: "resume" in run.doing, title: "Goes on from the newest checkpoint" }),
       status.state !== "damaged" && button("Start anew with other settings", () => send({ do: "again" }))),
-    run.curve.loss.length > 0 && curves(run.curve),
-  ];
+    run.curve.loss.length > 0 && curves(run.curve));
 }
 
 /** Rename and delete. */
@@ -78,8 +77,8 @@ function manage(run, ui, send) {
     run.problems.delete && message("problem", run.problems.delete),
     busy(run.doing.delete),
     ui.deleting === run.id
-      ? h("div.lk-confirm", { role: "alertdialog", "aria-label": "Delete the run" },
-        h("p", null, "Delete ", h("b", null, run.name), " with its model and its copy of the data? This cannot be undone."),
+      ? h("div.lk-confirm", { role: "group", "aria-label": "Delete the run" },
+        landing("p", "Delete ", h("b", null, run.name), " with its model and its copy of the data? This cannot be undone."),
         h("div.lk-buttons", null, button("Delete it", () => { ui.set({ deleting: "" }); send({ do: "delete" }); }, { kind: "danger" }), button("Keep it", () => ui.set({ deleting: "" }))))
       : h("div.lk-buttons", null, button("Delete this run …", () => ui.set({ deleting: run.id }), { kind: "danger-plain" }), h("span.lk-hint", null, run.folder)),
   ], { key: "manage" });

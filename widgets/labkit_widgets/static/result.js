@@ -5,11 +5,11 @@ const TONES = { better: "good", even: "warning", worse: "problem" };
 function resultView(run, ui, send) {
   const result = run.result;
   return [
-    h(`div.lk-verdict.lk-${TONES[result.tone]}`, { role: "status" },
+    h(`div.lk-verdict.lk-${TONES[result.tone]}`, null,
       h("p", null, result.verdict),
       h("p.lk-hint", null, `Measured once, on ${result.rows.toLocaleString("en")} rows that it never learnt from.`)),
     h("div.lk-measures", null, result.measures.map(measure)),
-    h("p.lk-hint", null, "The line on a bar is its 95 % interval: measured on other rows, it would probably lie in there. The most frequent label is what one gets by always giving the same answer; the instant answer is the base model as it is, not tuned."),
+    h("p.lk-hint", null, "The line on a bar is its 95% interval: measured on other rows, it would probably lie in there. The most frequent label is what one gets by always giving the same answer; the instant answer is the base model as it is, not tuned."),
     tryIt(run, ui, send),
     tableIn(run, ui, send),
     mistakes(result),
@@ -17,11 +17,11 @@ function resultView(run, ui, send) {
   ];
 }
 
-/** Bars with their 95 % intervals, one below the other. */
+/** Bars with their 95% intervals, one below the other. */
 function measure(found) {
   return h("figure.lk-measure", null,
     h("figcaption", null, h("b", null, found.title), h("span", null, found.help)),
-    found.bars.map((bar) => h(`div.lk-result-bar${bar.tuned ? ".lk-tuned" : ""}`, { title: `95 % interval: ${bar.range}` },
+    found.bars.map((bar) => h(`div.lk-result-bar${bar.tuned ? ".lk-tuned" : ""}`, { title: `95% interval: ${bar.range}` },
       h("span.lk-bar-name", null, bar.name),
       h("span.lk-bar-track", { "aria-hidden": "true" },
         h("span.lk-bar", { style: `width:${100 * bar.value}%` }),
@@ -42,8 +42,8 @@ function tryIt(run, ui, send) {
     h("form.lk-ask", { onsubmit: ask },
       h("label", { for: id }, "Write a sentence, as your people would write it"),
       h("div.lk-ask-line", null,
-        h("textarea", { id, rows: "2", value: ui.sentence || "", oninput: (e) => { ui.sentence = e.target.value; }, onkeydown: (e) => { if (e.key === "Enter" && !e.shiftKey) ask(e); } }),
-        h("button.lk-button.lk-primary", { type: "submit", disabled: asking }, "Ask"))),
+        h("textarea", { id, rows: "2", value: ui.sentence || "", oninput: (e) => { ui.sentence = e.target.value; }, onkeydown: (e) => { if (e.key === "Enter" && !e.shiftKey && !e.isComposing) ask(e); } }),
+        h("button.lk-button.lk-primary", { type: "submit", "aria-disabled": asking ? "true" : null }, "Ask"))),
     h("div", { "aria-live": "polite" }, busy(run.doing.ask), run.problems.ask && message("problem", run.problems.ask),
       run.result.answers.map((answer, n) => answerView(answer, run.result.asked - n))));
 }
@@ -64,21 +64,28 @@ function tableIn(run, ui, send) {
   return fold("Answer a whole table", [
     h("p.lk-hint", null, "Pick a table of new texts. You get a copy of it with three more columns: answer, confidence, unsure."),
     filePicker(ui, result.listing, send, (path) => send({ do: "answer_table", path }), "answer"),
-    busy(run.doing.table),
-    run.problems.table && message("problem", run.problems.table),
-    table && table.columns && columnChoice(table, ui, send),
-    table && table.out && message("good", `Answered ${(table.rows - table.blank).toLocaleString("en")} rows of ${table.name}; ${table.unsure} of them unsure.`,
-      table.blank > 0 && ` ${table.blank} rows without a text were left out.`, " ", fileLink(table.out)),
+    h("div", { "aria-live": "polite" },
+      busy(run.doing.table),
+      run.problems.table && message("problem", run.problems.table),
+      table && table.columns && columnChoice(table, ui, send),
+      table && table.out && message("good", `Answered ${(table.rows - table.blank).toLocaleString("en")} rows of ${table.name}; ${table.unsure} of them unsure.`,
+        table.blank > 0 && ` ${table.blank} rows without a text were left out.`, " ", fileLink(table.out))),
   ], { key: "table" });
 }
 
 /** Which column holds the texts, where the table has none of the name that was learnt from. */
 function columnChoice(table, ui, send) {
   const id = ui.id("answer-column");
-  return h("div.lk-field", null,
-    h("label", { for: id }, `${table.name} has no column “${table.asked}”. Which one holds the texts?`),
-    h("select", { id, value: "", onchange: (e) => send({ do: "answer_table", path: table.path, column: e.target.value }) },
-      h("option", { value: "", key: "" }, "Choose a column"), table.columns.map((c) => h("option", { value: c, key: `c ${c}` }, c))));
+  const answer = (event) => {
+    event.preventDefault();
+    send({ do: "answer_table", path: table.path, column: event.target.elements.column.value });
+  };
+  return h("form.lk-inline", { onsubmit: answer },
+    h("div.lk-field", null,
+      h("label", { for: id }, `${table.name} has no column “${table.asked}”. Which one holds the texts?`),
+      h("select", { id, name: "column", required: true },
+        h("option", { value: "", key: "" }, "Choose a column"), table.columns.map((c) => h("option", { value: c, key: `c ${c}` }, c)))),
+    h("button.lk-button.lk-primary", { type: "submit" }, "Answer"));
 }
 
 function fileLink(file) {
@@ -91,8 +98,8 @@ function mistakes(result) {
   return h("div.lk-panel", null,
     h("h3", null, "Where it goes wrong"),
     h("p.lk-hint", null, "Look at these first: a mistake that the model is sure of is often a label to mend in your data."),
-    fold(`Labels that it confuses most`, confusionTable(result.confusions), { open: true, key: "confusions" }),
-    fold(`Its surest mistakes`, mistakeTable(result.mistakes), { key: "mistakes" }));
+    fold("Labels that it confuses most", confusionTable(result.confusions), { open: true, key: "confusions" }),
+    fold("Its surest mistakes", mistakeTable(result.mistakes), { key: "mistakes" }));
 }
 
 function confusionTable(confusions) {
@@ -111,9 +118,11 @@ function download(run, ui, send) {
   const result = run.result;
   return fold("Take the model with you", [
     h("p.lk-hint", null, "One ZIP file with the model (safetensors), its card and the measurements. It needs nothing of this site."),
-    busy(run.doing.pack),
-    run.problems.pack && message("problem", run.problems.pack),
-    result.packed ? message("good", fileLink(result.packed)) : h("div.lk-buttons", null, button("Make the ZIP file", () => send({ do: "pack_model" }), { disabled: "pack" in run.doing })),
-    result.card && fold("The card: what it is made of, how good it is", h("pre.lk-card", { tabindex: "0" }, result.card), { key: "card" }),
+    h("div", { "aria-live": "polite" },
+      busy(run.doing.pack),
+      run.problems.pack && message("problem", run.problems.pack),
+      result.packed && message("good", fileLink(result.packed))),
+    !result.packed && h("div.lk-buttons", null, button("Make the ZIP file", () => send({ do: "pack_model" }), { disabled: "pack" in run.doing })),
+    result.card && fold("The card: what it is made of, how good it is", h("pre.lk-card", { tabindex: "0", role: "group", "aria-label": "The card" }, result.card), { key: "card" }),
   ], { key: "download" });
 }

@@ -15,11 +15,11 @@ const ROWS_AT_ONCE = 50;
 function runsPage(view, ui, send) {
   const rows = view.runs.rows;
   const back = view.home !== "runs" && h("div.lk-back", null, button("‹ New run", () => send({ do: "new_run" }), { kind: "link" }));
-  if (!rows) return [back, busy(view.runs.busy || "Reading your runs …")];
+  if (!rows) return [back, landing("h2", "My runs"), busy(view.runs.busy)];
   if (!rows.length) return [back, noRuns(view, send)];
   return [
     back,
-    h("div.lk-run-head", null, h("div", null, h("h2", null, "My runs")), button("Refresh", () => send({ do: "open_runs" }), { kind: "small", disabled: Boolean(view.runs.busy) })),
+    h("div.lk-run-head", null, landing("h2", "My runs"), button("Refresh", () => send({ do: "open_runs" }), { kind: "small", disabled: Boolean(view.runs.busy) })),
     runsFilter(rows, ui, send),
     runsTable(sorted(filtered(rows, ui), ui), ui, send),
   ];
@@ -64,7 +64,7 @@ function runsTable(rows, ui, send) {
   const shown = rows.slice(0, ui.shown);
   return [
     h("table.lk-table.lk-runs", null,
-      h("thead", null, h("tr", null, h("th", null, h("span.lk-hidden", null, "Compare")), RUN_COLUMNS.map((column) => sortHead(column, ui)))),
+      h("thead", null, h("tr", null, h("th", { scope: "col" }, h("span.lk-hidden", null, "Compare")), RUN_COLUMNS.map((column) => sortHead(column, ui)))),
       h("tbody", null, shown.map((row) => runRow(row, ui, send)))),
     !rows.length && h("p.lk-hint.lk-no-files", null, "No run fits. Change the words or the state above."),
     rows.length > shown.length && button(`Show ${Math.min(ROWS_AT_ONCE, rows.length - shown.length)} more of ${rows.length}`, () => ui.set({ shown: ui.shown + ROWS_AT_ONCE })),
@@ -102,7 +102,7 @@ function comparePage(view, ui, send) {
   };
   return [
     h("div.lk-back", null, button("‹ All runs", () => send({ do: "open_runs" }), { kind: "link" })),
-    h("h2", null, "Two runs side by side"),
+    landing("h2", "Two runs side by side"),
     h("table.lk-table.lk-compare", null, head("Result"), h("tbody", null,
       line("State", found.runs.map((run) => badge(run.state))),
       line("Accuracy", figure("accuracy")),

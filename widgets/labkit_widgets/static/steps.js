@@ -12,30 +12,35 @@ function formPage(view, ui, send) {
         button("Try with sample data", () => send({ do: "try_sample" }), { kind: form.step === "task" ? "primary" : "plain" }),
         button("My runs", () => send({ do: "open_runs" }), { kind: "plain" }))),
     stepper(form.steps, send),
-    h("section.lk-step", { key: form.step, "aria-label": form.step }, step(form, ui, send)),
-    h("div.lk-as-code", null, fold("Show as code", codeView(ui, form.code), { key: "code" })),
+    h("section.lk-step", { key: form.step, "aria-label": form.steps.find((s) => s.key === form.step).title }, step(form, ui, send)),
+    fold("Show as code", codeView(ui, form.code), { key: "code" }),
   ];
 }
 
 /** The newest run, so that a page opened again leads to it. */
 function newestRun(run, send) {
-  const words = run.accuracy !== null && run.state === "done" ? `Done: accuracy ${(100 * run.accuracy).toFixed(1)} %.` : `${run.phase && !run.ended ? run.phase : run.words}.`;
-  return h(`div.lk-newest${run.ended ? "" : ".lk-live"}`, { role: "status" },
+  const words = run.accuracy !== null && run.state === "done" ? `Done: accuracy ${(100 * run.accuracy).toFixed(1)}%.` : `${run.phase && !run.ended ? run.phase : run.words}.`;
+  return h(`div.lk-newest${run.ended ? "" : ".lk-live"}`, null,
     h("span.lk-dot", { "aria-hidden": "true" }),
-    h("span", null, run.ended ? "Your newest run " : "Your run ", h("b", null, run.name), ` — ${words}`),
+    h("span", { role: "status" }, run.ended ? "Your newest run " : "Your run ", h("b", null, run.name), ` — ${words}`),
     button(run.ended ? "Open it" : "Show it", () => send({ do: "open_run", run: run.id }), { kind: "small" }));
 }
 
 function stepper(steps, send) {
   return h("ol.lk-stepper", { "aria-label": "Steps" }, steps.map((step, n) =>
-    h(`li.lk-${step.state}`, { key: step.key },
-      h("button", { type: "button", onclick: () => send({ do: "go_to", step: step.key }), "aria-current": step.state === "here" ? "step" : null, "aria-label": `Step ${n + 1}: ${step.title}${step.words ? `, ${step.words}` : ""}` },
+    h(`li.lk-step-link.lk-${step.state}`, { key: step.key },
+      h("button", { type: "button", onclick: () => send({ do: "go_to", step: step.key }), "aria-current": step.state === "here" ? "step" : null, "aria-label": stepName(step, n) },
         h("span.lk-number", { "aria-hidden": "true" }, step.state === "done" ? "✓" : step.state === "wrong" ? "!" : String(n + 1)),
         h("span.lk-step-words", null, h("span.lk-step-title", null, step.title), h("span.lk-step-choice", null, step.words))))));
 }
 
+function stepName(step, n) {
+  const wrong = step.state === "wrong" && step.words !== "needs a look" ? "needs a look" : "";
+  return [`Step ${n + 1}: ${step.title}`, step.words, wrong].filter(Boolean).join(", ");
+}
+
 function stepHead(title, help) {
-  return h("div.lk-step-head", null, h("h3", null, title), h("p", null, help));
+  return h("div.lk-step-head", null, landing("h3", title), h("p", null, help));
 }
 
 /** Back and on. */
@@ -76,14 +81,14 @@ function choices(name, items, chosen, choose, ui) {
 function dataStep(form, ui, send) {
   const data = form.data;
   const help = "A table with a row for each example: a column with the text, and one with the label that a person gave it. Excel, CSV and others will do.";
-  const body = data.data ? chosenData(data, ui, send) : filePicker(ui, data.listing, send, (path) => send({ do: "choose_file", path }), "data");
+  const body = data.data ? h("div.lk-chosen-data", null, chosenData(data, ui, send)) : filePicker(ui, data.listing, send, (path) => send({ do: "choose_file", path }), "data");
   return [stepHead("Which examples should it learn from?", help), body, turn(send, "base", "settings", { disabled: !data.data })];
 }
 
 function chosenData(data, ui, send) {
   return [
     chosenFile(data.data, data.preview && `${data.preview.height.toLocaleString("en")} rows`, () => send({ do: "drop_file" })),
-    h("div", { "aria-live": "polite" }, busy(data.busy)),
+    busy(data.busy),
     data.problem && message("problem", data.problem),
     data.columns.length > 0 && h("div.lk-columns", null, data.columns.map((role) => columnField(role, ui, send))),
     data.preview && preview(data.preview, data.columns),
@@ -116,9 +121,9 @@ function preview(table, roles) {
   const head = (column) => h("th", { scope: "col", class: roleOf(column) ? `lk-role-${roleOf(column).key}` : null }, column,
     roleOf(column) && h("span.lk-role", null, roleOf(column).title));
   return h("table.lk-table.lk-preview", { "aria-label": "The first rows" },
+    table.more_columns > 0 && h("caption", null, `and ${table.more_columns} more columns`),
     h("thead", null, h("tr", null, h("th.lk-row-number", { scope: "col" }, "row"), table.columns.map(head))),
-    h("tbody", null, table.rows.map((row) => h("tr", { key: row.number }, h("td.lk-row-number", null, String(row.number)), row.cells.map((cell) => h("td", null, h("div.lk-cell", null, cell)))))),
-    table.more_columns > 0 && h("caption", null, `and ${table.more_columns} more columns`));
+    h("tbody", null, table.rows.map((row) => h("tr", { key: row.number }, h("td.lk-row-number", null, String(row.number)), row.cells.map((cell) => h("td", null, h("div.lk-cell", null, cell)))))));
 }
 
 function checkView(check) {
@@ -136,7 +141,7 @@ function finding(found) {
 
 function labelBars(check) {
   const most = Math.max(1, ...check.labels.map((item) => item.rows));
-  return h("div.lk-labels", { "aria-label": "Rows of each label" },
+  return h("div.lk-labels", { role: "group", "aria-label": "Rows of each label" },
     check.labels.map((item) => h("div.lk-label-bar", null,
       h("span.lk-label-name", { title: item.label }, item.label),
       h("span.lk-bar-track", { "aria-hidden": "true" }, h("span.lk-bar", { style: `width:${(100 * item.rows) / most}%` })),
@@ -171,7 +176,7 @@ function startStep(form, ui, send) {
     stepHead("Ready to start?", "The run goes on by itself: you may close this page, and come back."),
     h("div.lk-summary", null, form.steps.slice(0, 4).map((step) =>
       h("div", { key: step.key }, h("span", null, step.title), h("b", null, step.words || "—"), button("Change", () => send({ do: "go_to", step: step.key }), { kind: "link", title: `Change: ${step.title}` })))),
-    h("div", { "aria-live": "polite" }, busy(start.busy)),
+    busy(start.busy),
     start.problem && message("problem", start.problem),
     start.check && facts(start.check.facts),
     start.check && fold(checkTitle(start.check), checkView(start.check), { open: !start.check.usable, key: "check" }),
