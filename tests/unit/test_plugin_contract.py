@@ -246,12 +246,14 @@ def test_a_scheduler_is_light_to_ask(scheduler_name):
     )
 
 
-async def test_a_job_is_known_until_it_has_ended_and_how(scheduler, tmp_path):
-    job_id = await scheduler.submit(job(tmp_path, "sh", "-c", "echo $COLOUR $HOME; exit 3"))
+async def test_a_job_is_known_until_it_has_ended_and_how(scheduler, tmp_path, monkeypatch):
+    monkeypatch.setenv("OF_WHO_SUBMITS", "secret")
+    says = "echo $COLOUR $OF_WHO_SUBMITS; exit 3"
+    job_id = await scheduler.submit(job(tmp_path, "sh", "-c", says))
     ends = await until_ended(scheduler, [job_id])
     assert job_id not in await scheduler.jobs()
     assert (ends[job_id].outcome, ends[job_id].exit_code) == (Outcome.FAILED, 3)
-    # Nothing but the environment that was given, and a log for its owner alone.
+    # The environment that was given, nothing of who submits, and a log for its owner alone.
     assert (tmp_path / "log.txt").read_text() == "green\n"
     assert (tmp_path / "log.txt").stat().st_mode & 0o77 == 0
 
