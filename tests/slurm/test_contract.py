@@ -1,4 +1,4 @@
-"""`slurm` keeps the contract of all schedulers, on a real cluster, as a person who has no rights."""
+"""`slurm` keeps the contract of all schedulers, on a real cluster, as a person without rights."""
 
 import re
 
