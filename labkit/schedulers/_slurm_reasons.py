@@ -55,12 +55,6 @@ def in_words(reason: str) -> str:
     return _NEVER.get(reason) or _NOW.get(reason) or _limit(reason) or f"Slurm says: {reason}."
 
 
-def can_never_start(reason: str) -> bool:
-    """Whether waiting is in vain unless somebody changes something."""
-    reason = reason.strip("()")
-    return reason in _NEVER or (reason.endswith("Minutes") and _limit(reason) != "")
-
-
 def _limit(reason: str) -> str:
     """Of the many limits of an account (Assoc) and a quality of service (QOS)."""
     whose = {"Assoc": "your project", "QOS": "this kind of job"}

@@ -98,7 +98,7 @@ def unix_home(person: str) -> Path:
     """The home of that Unix user. Raises UsageError where there is none of that name."""
     try:
         return Path(pwd.getpwnam(person).pw_dir)
-    except KeyError:
+    except (KeyError, ValueError):  # the latter for a NUL in it
         raise UsageError(
             f"This cluster has no user {person!r}. Ask whoever runs it for an account."
         ) from None

@@ -9,18 +9,23 @@ import getpass
 import json
 import sys
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from labkit.errors import LabkitError
 from labkit.schedulers.base import Scheduler
 from labkit.settings import Profile, Site
 from labkit_spawners.options import SessionOptions, parse_options
-from labkit_spawners.session_job import session_job, unix_home
+from labkit_spawners.session_job import FROM_HUB, session_job, unix_home
 
 HELPER = "labkit-submit"
 MAX_REQUEST = 100_000
 _ANSWER_WITHIN_S = 60
+
+
+FromHub = Annotated[str, StringConstraints(pattern=rf"^{FROM_HUB.pattern}$")]
+Value = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=20_000)]
 
 
 class SessionRequest(BaseModel):
@@ -32,7 +37,7 @@ class SessionRequest(BaseModel):
     server: str = Field(pattern=r"^[a-z0-9-]{0,255}$")
     """'' for a person's first server."""
     nonce: str = Field(pattern=r"^[\w-]{16,64}$")
-    environment: dict[str, str] = Field(max_length=100)
+    environment: dict[FromHub, Value] = Field(max_length=100)
     """What the hub has to say to the session, its token too."""
 
 

@@ -9,6 +9,21 @@ from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
+_TABLES = threading.Lock()
+
+
+def alone(work: Callable[[], T]) -> Callable[[], T]:
+    """The same work, but never while other work with tables is done in this process.
+
+    polars 2.1 has ended the process (a segmentation fault) where several threads read tables.
+    """
+
+    def work_alone() -> T:
+        with _TABLES:
+            return work()
+
+    return work_alone
+
 
 class Background(Protocol):
     """What the forms need: work, and what to do with what it returns."""

@@ -21,7 +21,7 @@ from labkit.runs.spec import RunSpec, flat_keys, spec_from_flat
 from labkit.runs.submit import Plan, plan_run, submit_run
 from labkit.settings import Site
 from labkit_widgets import acts
-from labkit_widgets.background import Background
+from labkit_widgets.background import Background, alone
 from labkit_widgets.fields import columns_of
 from labkit_widgets.home import in_home, list_home, sample_file
 from labkit_widgets.table_look import Look, look_at
@@ -171,7 +171,7 @@ class Form:
             return finish(submit_run(site, finish(plan_run(site, spec))))
 
         if "start" not in background.doing():
-            background.run("start", "Starting the run …", submit, self.started)
+            background.run("start", "Starting the run …", alone(submit), self.started)
 
     # What follows from it.
 
@@ -213,7 +213,7 @@ class Form:
             self.plan = plan
 
         self.background.run(
-            "check", "Checking every row …", lambda: finish(plan_run(site, spec)), done
+            "check", "Checking every row …", alone(lambda: finish(plan_run(site, spec))), done
         )
 
     def failed(self, kind: str, sentence: str) -> bool:
@@ -230,7 +230,8 @@ class Form:
         path = Path(self.given["data"]).expanduser()
         self._forget_data()
         self.forget_plan()
-        self.background.run("look", f"Reading {path.name} …", lambda: look_at(path), self._looked)
+        look = alone(lambda: look_at(path))
+        self.background.run("look", f"Reading {path.name} …", look, self._looked)
 
     def _looked(self, look: Look) -> None:
         self.look = look

@@ -20,7 +20,7 @@ from labkit.runs.submit import delete_run, resume_run, stop_run
 from labkit.runs.view import RunView, view_runs
 from labkit.settings import Site
 from labkit_widgets import acts
-from labkit_widgets.background import Background
+from labkit_widgets.background import Background, alone
 from labkit_widgets.curve import Metrics
 from labkit_widgets.home import OURS, in_home, list_home, take_name
 
@@ -99,7 +99,7 @@ class RunPage:
         self.table = None
 
         def work() -> dict[str, Any]:
-            return answered_file(self._tuned(), path, column)
+            return alone(lambda: answered_file(self._tuned(), path, column))()
 
         def answered(found: dict[str, Any]) -> None:
             self.table = {"path": shown, "name": path.name, **found}
