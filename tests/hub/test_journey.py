@@ -78,7 +78,8 @@ def test_from_sign_in_to_a_prediction_though_the_hub_is_killed(
     ben.see("No runs yet")
     ben.shoot("8-no-runs")
     ben.button("New run").last.click()
-    for _ in range(2):
+    for step in ("What should the model do?", "Which model should learn it?"):
+        ben.see(step)  # a press before the page is drawn anew would be one on the same step
         ben.button("Next").click()
     ben.see("Which examples should it learn from?")
     for num_rows in table_rows:
