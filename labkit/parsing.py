@@ -174,6 +174,8 @@ def _choices(annotation: Any) -> tuple[Any, ...]:
 def _word(annotation: Any) -> str:
     kinds = [kind for kind in get_args(annotation) or (annotation,) if kind is not type(None)]
     first = kinds[0] if kinds else annotation
+    if get_origin(first) is Annotated:
+        first = get_args(first)[0]
     if _model_in(annotation):
         return "a table of keys"
     return _WORDS.get(get_origin(annotation), "") or _WORDS.get(first, "text")

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 from labkit.cli.safe_text import printable
 from labkit.errors import LabkitError
@@ -18,6 +18,7 @@ app = App(
     name="labkit",
     help="A self-service AI lab: tune local foundation models on your own data.",
     version=__version__,
+    default_parameter=Parameter(show_default=False),  # "[default: False]" beside each switch
     help_format="plaintext",  # Markdown would take a fifth of the time of `labkit --help`
     result_action="return_int_as_exit_code_else_zero",
     suppress_keyboard_interrupt=False,

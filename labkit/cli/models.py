@@ -46,11 +46,15 @@ def _row(entry: BaseEntry) -> tuple[str, ...]:
 def add(
     path: Annotated[Path, Parameter(help="The folder with config.json, tokenizer and weights.")],
     *,
-    name: Annotated[str | None, Parameter(help="What it is called in specs.")] = None,
-    title: Annotated[str, Parameter(help="What it is called on pages.")] = "",
-    licence: Annotated[str, Parameter(help="Its licence, as an SPDX identifier.")] = "unknown",
+    name: Annotated[
+        str | None, Parameter(metavar="TEXT", help="What it is called in specs.")
+    ] = None,
+    title: Annotated[str, Parameter(metavar="TEXT", help="What it is called on pages.")] = "",
+    licence: Annotated[
+        str, Parameter(metavar="TEXT", help="Its licence, as an SPDX identifier. Default: unknown.")
+    ] = "unknown",
     languages: Annotated[
-        str, Parameter(help="The languages it was trained on, as in 'en,zh-Hant'.")
+        str, Parameter(metavar="TEXT", help="The languages it was trained on, as in 'en,zh-Hant'.")
     ] = "",
     json: AsJson = False,
 ) -> None:

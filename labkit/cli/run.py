@@ -120,7 +120,9 @@ def show_(
 def logs(
     run: RunName,
     *,
-    follow: Annotated[bool, Parameter(name=["--follow", "-f"], negative=())] = False,
+    follow: Annotated[
+        bool, Parameter(name=["--follow", "-f"], negative=(), help="Go on until the run ends.")
+    ] = False,
 ) -> None:
     """What a run's processes printed."""
     from labkit.cli.follow import follow_log
@@ -169,7 +171,9 @@ def rename(run: RunName, name: str) -> None:
 def delete(
     run: RunName,
     *,
-    yes: Annotated[bool, Parameter(name=["--yes", "-y"], negative=())] = False,
+    yes: Annotated[
+        bool, Parameter(name=["--yes", "-y"], negative=(), help="Remove it without asking.")
+    ] = False,
 ) -> None:
     """Remove a run with its model and its copy of the data."""
     site = load_site()
@@ -198,7 +202,8 @@ def predict(
         bool, Parameter(negative=(), help="Let --out replace a file that is there.")
     ] = False,
     text: Annotated[
-        str | None, Parameter(help="The column of the texts; as in training by default.")
+        str | None,
+        Parameter(metavar="TEXT", help="The column of the texts; as in training by default."),
     ] = None,
     json: AsJson = False,
 ) -> None:

@@ -18,6 +18,15 @@ from labkit.runs.spec import RunSpec
 
 _PLAIN = ("text", "a file or folder", "true or false")
 """Not worth saying in help."""
+_METAVARS = {
+    "a whole number": "NUMBER",
+    "a number": "NUMBER",
+    "an amount of memory": "SIZE",
+    "a length of time": "TIME",
+    "one of": "CHOICE",
+    "a file or folder": "PATH",
+}
+"""What stands for a value in help, by how the words for what it accepts begin."""
 _HIDDEN = ("spec_version", "resources", "settings")
 
 
@@ -61,12 +70,17 @@ def _written(key: str, default: Any) -> str:
     return f"{default // 3600}h" if key == "time" else str(default)
 
 
+def _metavar(field: FieldInfo) -> str:
+    words = allowed(field)
+    return next((name for start, name in _METAVARS.items() if words.startswith(start)), "TEXT")
+
+
 def _annotation(key: str, field: FieldInfo, group: Group) -> Any:
     kind: Any = bool if field.annotation is bool else str
     accepts = "" if allowed(field) in _PLAIN else f" Allowed: {allowed(field)}."
     default = f" Default: {_written(key, field.default)}." if _has_default(field) else ""
     about = f"{field.description}{accepts}{default}"
-    parameter = Parameter(group=group, help=about, show_default=False)
+    parameter = Parameter(group=group, help=about, show_default=False, metavar=_metavar(field))
     return Annotated[kind | None, parameter]
 
 

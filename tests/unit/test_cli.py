@@ -333,6 +333,18 @@ def test_help_needs_none_of_what_is_slow_to_import():
     assert not heavy & set(done.stderr.split())
 
 
+@pytest.mark.parametrize("command", ["run start", "run predict", "run logs", "models add"])
+def test_help_says_what_a_value_is(command, capsys):
+    from labkit.cli.main import app
+
+    app([*command.split(), "--help"])
+    said = capsys.readouterr().out
+    assert " STR" not in said and "[default" not in said
+    if command == "run start":
+        for wanted in ("--test PATH", "--seed NUMBER", "--memory SIZE", "--method CHOICE"):
+            assert wanted in said
+
+
 # The rest of the verbs.
 
 
