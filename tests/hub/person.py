@@ -4,11 +4,19 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tests.browser.accessibility import Keyboard, audit
 from tests.browser.conftest import CHROMIUM, FLAGS
-from tests.hub.real_lab import RealLab
+
+
+class OpenLab(Protocol):
+    """A lab that people reach, on this machine or in front of a cluster."""
+
+    base: str
+
+    @property
+    def password(self) -> str: ...
 
 
 @contextmanager
@@ -27,7 +35,7 @@ def chromium() -> Iterator[Any]:
 class Person:
     """Somebody at a browser of their own, who sees pages and types."""
 
-    def __init__(self, lab: RealLab, page: Any, shots: Path, name: str):
+    def __init__(self, lab: OpenLab, page: Any, shots: Path, name: str):
         self.lab, self.page, self.shots, self.name = lab, page, shots, name
         self.keyboard = Keyboard(page)
 
@@ -73,9 +81,16 @@ class Person:
         self.keyboard.lands_on("Notebook")
         self.keyboard.walk_to("Start")
         self.keyboard.press("Enter")
-        self.page.get_by_role("heading", name="Your session is starting").wait_for()
+        self.see_it_start()
         self.inspect("3-starting")
-        self.page.wait_for_url("**/user/**", timeout=60_000)
+        self.be_in_the_session()
+
+    def see_it_start(self) -> None:
+        self.page.get_by_role("heading", name="Your session is starting").wait_for()
+
+    def be_in_the_session(self, timeout_s: float = 60) -> None:
+        """Wait until the page that waits has led there, and its notebook has a kernel."""
+        self.page.wait_for_url(f"**/user/{self.name}/**", timeout=timeout_s * 1000)
         self._wait_for_kernel()
 
     def _wait_for_kernel(self) -> None:
@@ -90,9 +105,17 @@ class Person:
         other.run_the_cell()
         return other
 
-    def run_the_cell(self) -> None:
+    def open(self, path: str) -> None:
+        """A notebook of the session, by its address there."""
+        self.page.goto(f"{self.lab.base}/user/{self.name}/{path}")
+        self._wait_for_kernel()
+
+    def run_all_cells(self) -> None:
         self.page.get_by_role("menuitem", name="Run", exact=True).click()
         self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+
+    def run_the_cell(self) -> None:
+        self.run_all_cells()
         self.button("Try with sample data").wait_for(timeout=60_000)
 
     def button(self, name: str) -> Any:
@@ -116,7 +139,7 @@ class Person:
             audit(self.page, "main")
 
 
-def person_at(browser: Any, lab: RealLab, shots: Path, name: str) -> Person:
+def person_at(browser: Any, lab: OpenLab, shots: Path, name: str) -> Person:
     """With cookies of their own."""
     context = browser.new_context(viewport={"width": 1280, "height": 1000}, reduced_motion="reduce")
     context.set_default_timeout(30_000)

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 import psutil
 
@@ -53,7 +52,6 @@ class SlurmCluster:
         self._number = os.environ.get("LABKIT_SLURM_NUMBER", "") if number is None else str(number)
         default = f"/tmp/labkit-slurm{self._number}"
         self.folder = Path(os.environ.get("LABKIT_SLURM_DIR", default))
-        self._lock: IO[str] | None = None
 
     @property
     def python(self) -> Path:
@@ -70,24 +68,32 @@ class SlurmCluster:
 
     # ---- Its life ----
 
-    def up(self) -> None:
-        """Start it, in place of one that a killed test run or `make slurm-up` left."""
-        self._lock = Path(f"{self.folder}.lock").open("a")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise RuntimeError(
-                f"Another test run uses {self.folder}: wait for its end, "
-                "or set LABKIT_SLURM_NUMBER=1 for a cluster of your own."
-            ) from None
-        self._script("up", timeout_s=UP_S)
+    @contextmanager
+    def held(self) -> Iterator["SlurmCluster"]:
+        """This process's alone until the end of the `with`: others could end or change it."""
+        with Path(f"{self.folder}.lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RuntimeError(
+                    f"Another test run uses {self.folder}: wait for its end, "
+                    "or set LABKIT_SLURM_NUMBER=1 for a cluster of your own."
+                ) from None
+            yield self
 
-    def down(self) -> None:
-        """End every process of it, and remove everything but its logs."""
-        self._script("down", timeout_s=DOWN_S)
-        if self._lock:
-            self._lock.close()
+    @contextmanager
+    def running(self) -> Iterator["SlurmCluster"]:
+        """A new one, in place of one that a killed test run or `make slurm-up` left."""
+        with self.held():
+            try:
+                self._script("up", timeout_s=UP_S)
+                yield self
+            finally:
+                self._script("down", timeout_s=DOWN_S)
+
+    def is_up(self) -> bool:
+        status = [str(SCRIPT), "status"]
+        return subprocess.run(status, env=self._environment(), capture_output=True).returncode == 0
 
     # ---- Commands in it ----
 

@@ -15,9 +15,5 @@ def cluster() -> Iterator[SlurmCluster]:
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
-    cluster = SlurmCluster()
-    try:
-        cluster.up()
+    with SlurmCluster().running() as cluster:
         yield cluster
-    finally:
-        cluster.down()

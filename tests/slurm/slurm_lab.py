@@ -75,7 +75,7 @@ class SlurmLab:
         """Until the end of the `with`; sessions are ended with it."""
         command = [self.cluster.python.parent / "labkit", "lab"]
         try:
-            with self.cluster.popen(command, user="hub", log=self.log):
+            with self.cluster.popen(command, user="hub", log=self.log) as self.process:
                 wait_for(Browser(self.base).ready, "the lab", seen=self.log.read_text)
                 yield self
         finally:

@@ -206,7 +206,8 @@ def test_a_command_that_takes_too_long_is_ended(cluster: SlurmCluster):
 
 def test_a_second_test_run_is_told_to_wait(cluster: SlurmCluster):
     with pytest.raises(RuntimeError, match="LABKIT_SLURM_NUMBER=1"):
-        SlurmCluster().up()
+        with SlurmCluster().running():
+            pass
     assert cluster.state("n1") == "idle"
 
 

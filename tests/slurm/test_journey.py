@@ -1,0 +1,125 @@
+"""Two people at real browsers on the real cluster at once, one waiting behind the other."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.browser.conftest import need_chromium
+from tests.hub.person import Person, chromium, person_at
+from tests.slurm.cluster import SlurmCluster
+from tests.slurm.slurm_lab import PEOPLE, SlurmLab
+
+ONLY_ONE = "A node with a GPU for each finger"
+"""There is one such node."""
+
+PEEK = """
+import getpass, os, socket
+print("I am", getpass.getuser(), "on", socket.gethostname())
+for home in {homes!r}:
+    try:
+        print(home, "has", "Start here.ipynb" in os.listdir(home))
+    except PermissionError:
+        print(home, "is closed to me")
+"""
+WRITE_NOTEBOOK = """async ([name, code]) => {
+    const config = document.getElementById("jupyter-config-data").textContent;
+    const url = JSON.parse(config).baseUrl + "api/contents/" + name;
+    const headers = {"X-XSRFToken": document.cookie.match("_xsrf=([^;]*)")[1]};
+    const kernelspec = {name: "python3", display_name: "Python 3", language: "python"};
+    const cell = {cell_type: "code", id: "a", metadata: {}, execution_count: null, outputs: [],
+                  source: code};
+    const content = {cells: [cell], metadata: {kernelspec}, nbformat: 4, nbformat_minor: 5};
+    const body = JSON.stringify({type: "notebook", content});
+    return (await fetch(url, {method: "PUT", headers, body})).status;
+}"""
+
+
+@pytest.fixture(scope="module")
+def lab(cluster: SlurmCluster) -> Iterator[SlurmLab]:
+    need_chromium()
+    with SlurmLab(cluster).running() as lab:
+        yield lab
+
+
+@pytest.fixture
+def people(lab: SlurmLab, tmp_path: Path) -> Iterator[dict[str, Person]]:
+    shots = Path(os.environ.get("LABKIT_SCREENSHOTS") or tmp_path / "screenshots")
+    shots.mkdir(parents=True, exist_ok=True)
+    with chromium() as browser:
+        yield {name: person_at(browser, lab, shots, name) for name in PEOPLE}
+
+
+def test_one_waits_behind_the_other_and_neither_gets_at_what_is_the_others(
+    lab: SlurmLab, people: dict[str, Person]
+):
+    alice, bob = people["alice"], people["bob"]
+    alice.sign_in()
+    press_start(alice)
+    alice.inspect("3-starting")
+    alice.be_in_the_session()
+    alice.shoot("4-session")
+
+    bob.sign_in()
+    press_start(bob)
+    # His place, and why he waits.
+    bob.page.get_by_text(re.compile(r"\bplace 1\b|\bnext\b", re.IGNORECASE)).first.wait_for()
+    bob.page.get_by_text(re.compile("waits|waiting", re.IGNORECASE)).first.wait_for()
+    bob.inspect("3-waiting")
+    assert sorted(lab.queue("UserName", "State", "NodeList")) == [
+        ["alice", "RUNNING", "n4"],
+        ["bob", "PENDING"],
+    ]
+    is_refused(lab, bob, "/user/alice/lab")
+    sees_own_home_alone(lab, alice)
+
+    give_back(lab, alice)
+    bob.be_in_the_session()
+    bob.shoot("4-session")
+    assert lab.queue("UserName", "State", "NodeList") == [["bob", "RUNNING", "n4"]]
+    is_refused(lab, alice, "/user/bob/lab")
+    sees_own_home_alone(lab, bob)
+    give_back(lab, bob)
+
+
+def press_start(person: Person) -> None:
+    person.inspect("2-spawn")
+    person.page.get_by_role("radio", name=ONLY_ONE).check()
+    person.page.get_by_role("button", name="Start", exact=True).click()
+    person.see_it_start()
+
+
+def is_refused(lab: SlurmLab, person: Person, path: str) -> None:
+    """In a tab of its own, so that what the person is at goes on."""
+    tab = person.page.context.new_page()
+    answer = tab.goto(lab.base + path)
+    assert answer.status == 403
+    assert tab.get_by_text("403").first.is_visible()
+    tab.close()
+
+
+def sees_own_home_alone(lab: SlurmLab, person: Person) -> None:
+    """By a notebook's cell: what runs in the session is the person's own Unix user."""
+    homes = [str(lab.cluster.home(name)) for name in PEOPLE]
+    code = PEEK.format(homes=homes)
+    assert person.page.evaluate(WRITE_NOTEBOOK, ["peek.ipynb", code]) == 201
+    person.open("lab/workspaces/peek/tree/peek.ipynb?reset")
+    person.run_all_cells()
+    (other,) = set(PEOPLE) - {person.name}
+    output = person.page.locator(".jp-OutputArea-output").first
+    output.get_by_text(f"{lab.cluster.home(person.name)} has True").wait_for()
+    said = output.inner_text()
+    assert f"I am {person.name} on n4" in said
+    assert f"{lab.cluster.home(other)} is closed to me" in said
+    person.shoot("5-own-home-alone")
+
+
+def give_back(lab: SlurmLab, person: Person) -> None:
+    person.page.goto(f"{lab.base}/hub/home")
+    person.inspect("6-home")
+    person.page.locator("#stop").click()
+    person.page.locator("#stop").wait_for(state="hidden")
+    person.page.goto(f"{lab.base}/hub/home")
+    person.page.get_by_text("Start my session").wait_for()
