@@ -15,6 +15,8 @@ def test_from_the_task_to_an_answer_without_a_mouse(lab: Lab, browser: Browser) 
     folder.mkdir()
     shutil.copy(ROOT / "labkit/demo/hotline.csv", folder)
     record_notifications(browser.context, lab.url)
+    # From the start: Playwright does not wait until Chromium hands it what asks for a file.
+    browser.page.on("filechooser", lambda chooser: None)
     browser.open("keyboard.ipynb", STUDIO, run=False)
     keyboard = Keyboard(browser.page)
     keyboard.press("Control+Enter")  # JupyterLab's own, to run the cell
@@ -37,6 +39,8 @@ def test_from_the_task_to_an_answer_without_a_mouse(lab: Lab, browser: Browser) 
     keyboard.press("Enter")
     keyboard.lands_on("Folders and tables in by keyboard")
     assert keyboard.walk_to("Upload", key="Shift+Tab") == ["Upload a table …"]
+    with browser.page.expect_file_chooser():
+        keyboard.press("Enter")
     keyboard.walk_to("hotline.csv")
     keyboard.press("Enter")
     keyboard.lands_on("Which examples should it learn from?")

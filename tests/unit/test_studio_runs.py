@@ -237,3 +237,16 @@ def test_importing_the_widgets_is_light():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
     assert heavy == [] and float(took_s) < 3  # under 1 s on a quiet machine: see make bench
+
+
+def test_a_page_finds_the_number_of_its_last_act_in_the_view(person: Person):
+    for number in (1, 2):
+        person.core.hear({"page": "a", "number": number, "act": {"do": "dismiss"}})
+    person.core.hear({"page": "b", "number": 1, "act": {"do": "no such act"}})
+    assert person.sees["answered"] == {"a": 2, "b": 1}
+    assert "does not know" in person.sees["notice"]["text"]
+    for number in range(50):
+        person.core.hear({"page": f"c{number}", "number": 1, "act": {"do": "dismiss"}})
+    assert "c49" in person.sees["answered"] and len(person.sees["answered"]) == 20
+    person.core.hear({"page": "c49", "number": 2})
+    assert "does not know" in person.sees["notice"]["text"]

@@ -173,6 +173,22 @@ Act = Annotated[
 _READER: TypeAdapter[Any] = TypeAdapter(Act)
 
 
+class Call(_Act):
+    """An act as a page sends it, which looks for its number in the views that follow."""
+
+    page: Word
+    number: Annotated[int, Field(ge=1)]
+    act: Any
+
+
+def read_call(message: object) -> Call | None:
+    """None for what is none: then no page waits for an answer."""
+    try:
+        return Call.model_validate(message)
+    except (ValidationError, RecursionError):
+        return None
+
+
 def read_act(message: object) -> Any:
     """The act that a message asks for. Raises UsageError for anything else."""
     try:

@@ -16,7 +16,7 @@ from labkit.runs.folder import Run
 from labkit.runs.spec import spec_keys
 from labkit.settings import Site, load_site
 from labkit_widgets import acts, form, run_page, runs_table
-from labkit_widgets.acts import read_act
+from labkit_widgets.acts import read_act, read_call
 from labkit_widgets.background import Background, Threads
 from labkit_widgets.form import Form
 from labkit_widgets.form_view import form_view
@@ -28,6 +28,7 @@ from labkit_widgets.uploads import Upload, Uploads
 from labkit_widgets.watch import Watch
 
 LOOK_EVERY_S = 1.0
+MAX_PAGES = 20
 
 
 class Core:
@@ -51,6 +52,8 @@ class Core:
         self.shown: RunPage | None = None
         self.newest: RunPage | None = None
         """The newest run, told of beside the form."""
+        self.answered: dict[str, int] = {}
+        """Of each page, the number of the last act that the view follows from."""
         self.rows: list[dict[str, Any]] | None = None
         self.comparison: dict[str, Any] | None = None
         self.site: Site | None = None
@@ -77,11 +80,28 @@ class Core:
 
     # Acts.
 
-    def act(self, message: object) -> None:
-        """Carry out what a browser asks for; whatever goes wrong becomes a sentence."""
+    def hear(self, message: object) -> None:
+        """Carry out a page's call, and tell that page so in the view that follows."""
+        call = read_call(message)
+        if call is None:
+            self.act(message)  # what is no call is no act either: it is told so
+            return
         with self.lock:
-            self._safely(lambda: self._carry_out(read_act(message)))
+            self.answered.pop(call.page, None)  # so that the latest page comes last
+            if len(self.answered) >= MAX_PAGES:
+                del self.answered[next(iter(self.answered))]
+            self._do(call.act)
+            self.answered[call.page] = call.number
         self.changed()
+
+    def act(self, message: object) -> None:
+        """Carry out what is asked for; whatever goes wrong becomes a sentence."""
+        with self.lock:
+            self._do(message)
+        self.changed()
+
+    def _do(self, message: object) -> None:
+        self._safely(lambda: self._carry_out(read_act(message)))
 
     def _carry_out(self, act: Any) -> None:
         if not isinstance(act, acts.Hello):
@@ -228,6 +248,7 @@ class Core:
             return {
                 "page": self.page,
                 "home": self.home_page,
+                "answered": dict(self.answered),
                 "notice": self.notice,
                 "site": self.site.name if self.site else "",
                 "newest": self._newest() if self.page == "form" else None,

@@ -50,11 +50,11 @@ def _step(form: Form, key: str, wrong: dict[str, str]) -> dict[str, Any]:
         "settings": _settings_words(form),
         "start": "",
     }
-    state = "here" if key == form.step else "done" if words[key] else "open"
+    state = "done" if words[key] else "open"
     if key == "data" and (form.data_problem or (form.plan and not form.plan.prepared.usable)):
-        state = "wrong" if key != form.step else state
+        state = "wrong"
     if key == "settings" and set(wrong) - {"base", "data"}:
-        state, words[key] = ("wrong" if key != form.step else state), "needs a look"
+        state, words[key] = "wrong", "needs a look"
     return {"key": key, "title": _TITLES[key], "words": words[key], "state": state}
 
 

@@ -35,7 +35,7 @@ class _Lab(anywidget.AnyWidget):
         super().close()
 
     def _on_act(self, widget: object, content: object, buffers: object) -> None:
-        self._core.act(content)
+        self._core.hear(content)
 
     def _send_to_page(self, message: dict[str, Any]) -> None:
         self.send(message)

@@ -1,5 +1,8 @@
 // One widget on one page: draws its view, sends what a person does, and tells when a run is done.
 
+/** ipywidgets' mark of a view whose kernel is gone. */
+const LOST = "jupyter-widgets-disconnected";
+
 const PAGES = { form: formPage, run: runPage, runs: runsPage, compare: comparePage };
 
 /** What belongs to this page alone: what is typed, folded, picked. `set` draws anew. */
@@ -41,39 +44,55 @@ function render({ model, el }) {
   root.className = "labkit";
   root.addEventListener("focusin", ownKeys);
   el.append(root);
+  const closed = new AbortController();
   let seen = model.get("view");
-  let drawn = placeOf(seen);
-  const send = (act) => model.send(act);
-  const draw = () => {
-    const view = model.get("view");
-    const page = PAGES[view.page];
-    const isNew = placeOf(view) !== drawn;
+  let drawn = "";
+  const drawNow = () => {
+    const view = stepAhead(model.get("view"), ui);
+    const isNew = Boolean(drawn) && placeOf(view) !== drawn;
     drawn = placeOf(view);
-    keepFocus(root, isNew, () => patch(root, [
-      h("div.lk-hidden", { key: "spoken", role: "status" }, spoken(view, ui)),
-      h("div.lk-page", { key: `${view.page} ${view.run ? view.run.id : ""}` },
-        view.notice && h("div.lk-notice", null, message(view.notice.kind, view.notice.text), button("Close", () => send({ do: "dismiss" }), { kind: "small" })),
-        view[view.page] ? page(view, ui, send) : busy(view.notice ? "" : "One moment …"))]));
+    keepFocus(root, isNew, () => patch(root, pageOf(view, ui, send)));
     if (isNew) keepInSight(root);
   };
+  const draw = unhurried(root, drawNow, closed.signal);
+  const send = (act) => {
+    const number = call.send(act);
+    if (act.do === "go_to") ui.set({ ahead: { step: act.step, number } });
+  };
   const ui = pageState(draw, send);
+  const call = caller(model, ui.page, (silent) => { if (silent !== Boolean(ui.silent)) ui.set({ silent }); });
   const changed = () => {
     const view = model.get("view");
     const refused = view.notice && view.notice.kind === "error";
     if (ui.upload && !ui.upload.begun && refused) ui.upload = null;
+    call.heard(view);
     draw();
     if (hasEnded(seen, view)) tellDone(runOf(view));
     seen = view;
   };
   const heard = (content) => { if (content && content.upload) carryOn(ui, send, content.upload); };
-  model.on("change:view", changed);
-  model.on("msg:custom", heard);
+  const lost = () => ui.set({ lost: el.classList.contains(LOST) });
+  const listeners = { "change:view": changed, "msg:custom": heard, comm_live_update: lost };
+  for (const [name, listener] of Object.entries(listeners)) model.on(name, listener);
   draw();
   send({ do: "hello", root: serverRoot() });
   return () => {
-    model.off("change:view", changed);
-    model.off("msg:custom", heard);
+    closed.abort();
+    call.close();
+    for (const [name, listener] of Object.entries(listeners)) model.off(name, listener);
   };
+}
+
+/** All that a page shows. */
+function pageOf(view, ui, send) {
+  const page = PAGES[view.page];
+  const words = kernelWords(ui);
+  return [
+    h("div.lk-hidden", { key: "spoken", role: "status" }, words || spoken(view, ui)),
+    words && h("div.lk-kernel", { key: "kernel" }, message(ui.lost ? "problem" : "warning", words)),
+    h("div.lk-page", { key: `${view.page} ${view.run ? view.run.id : ""}` },
+      view.notice && h("div.lk-notice", null, message(view.notice.kind, view.notice.text), button("Close", () => send({ do: "dismiss" }), { kind: "small" })),
+      view[view.page] ? page(view, ui, send) : busy(view.notice ? "" : "One moment …"))];
 }
 
 /** No key here is a shortcut of JupyterLab's: an arrow would leave for the next cell, d d delete it. */

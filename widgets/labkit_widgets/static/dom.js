@@ -18,37 +18,45 @@ function h(tag, props, ...children) {
   return { name, kind: `${name}.${classes[0] || ""}`, props: given, key: given.key, children: flat };
 }
 
-/** Make the children of `parent` what `wanted` describes. */
+/**
+ * Make the children of `parent` what `wanted` describes. A child is itself by its key, or else by
+ * its place: it stays while something of its kind is wanted there, whatever comes and goes beside it.
+ */
 function patch(parent, wanted, inSvg = false) {
-  const keyed = new Map();
-  const staying = new Set(wanted.map((item) => item.key));
+  const places = new Map(wanted.map((item, index) => [keyOf(item, index), item]));
+  const staying = new Map();
   for (const node of [...parent.childNodes]) {
-    if (node.lkKey === undefined) continue;
-    if (staying.has(node.lkKey)) keyed.set(node.lkKey, node);
+    const item = places.get(node.lkKey);
+    if (item !== undefined && isKind(node, item)) staying.set(node.lkKey, node);
     else node.remove(); // first, so that what comes after it is not moved: that would cost it the focus
   }
   wanted.forEach((item, index) => {
+    const key = keyOf(item, index);
+    const node = staying.get(key) || make(item, key, inSvg);
     const here = parent.childNodes[index];
-    const known = typeof item === "object" && item.key !== undefined ? keyed.get(item.key) : here;
-    const fits = known && isSame(known, item);
-    const node = fits ? known : make(item, inSvg);
     if (node !== here) parent.insertBefore(node, here || null);
     update(node, item, inSvg);
   });
-  while (parent.childNodes.length > wanted.length) parent.lastChild.remove();
 }
 
-function isSame(node, item) {
-  if (typeof item !== "object") return node.nodeType === Node.TEXT_NODE;
-  return node.lkKind === item.kind && node.lkKey === item.key;
+function keyOf(item, index) {
+  return typeof item === "object" && item.key !== undefined ? `key ${item.key}` : index;
 }
 
-function make(item, inSvg) {
-  if (typeof item !== "object") return document.createTextNode("");
+function isKind(node, item) {
+  return typeof item === "object" ? node.lkKind === item.kind : node.nodeType === Node.TEXT_NODE;
+}
+
+function make(item, key, inSvg) {
+  const node = typeof item === "object" ? makeElement(item, inSvg) : document.createTextNode("");
+  node.lkKey = key;
+  return node;
+}
+
+function makeElement(item, inSvg) {
   const svg = item.name === "svg" || (inSvg && SVG_TAGS.has(item.name));
   const node = svg ? document.createElementNS(SVG, item.name) : document.createElement(item.name);
   node.lkKind = item.kind;
-  node.lkKey = item.key;
   node.lkProps = {};
   return node;
 }
@@ -71,8 +79,7 @@ function setProp(node, name, value, before) {
   if (name.startsWith("on")) {
     node[name] = value || null;
   } else if (name === "value" && value !== undefined) {
-    // What is being typed is the person's; what the kernel says comes when they leave the field.
-    if (node.value !== value && (node !== node.getRootNode().activeElement || node.localName === "select")) node.value = value ?? "";
+    setValue(node, value ?? "");
   } else if (name === "checked" || name === "disabled" || name === "open" || name === "indeterminate") {
     if (name === "open" && before !== undefined) return; // a fold is the person's
     node[name] = Boolean(value);
@@ -81,6 +88,14 @@ function setProp(node, name, value, before) {
   } else if (value !== before) {
     node.setAttribute(name, value === true ? "" : String(value));
   }
+}
+
+/** What was typed is the person's: it changes where what the kernel says does, and nobody is at it. */
+function setValue(node, value) {
+  const isTyped = node.localName === "input" || node.localName === "textarea";
+  if (isTyped && (node.lkValue === value || node === node.getRootNode().activeElement)) return;
+  node.lkValue = value;
+  if (node.value !== value) node.value = value;
 }
 
 let lastId = 0;

@@ -2,6 +2,7 @@
 
 /** The home folder's tables, with an upload. `pick` hears the path; `purpose` is the upload's. */
 function filePicker(ui, listing, send, pick, purpose) {
+  if (!listing.entries) return busy("Reading the folder …"); // the kernel has not looked yet
   return h("div.lk-picker", null,
     h("div.lk-picker-head", null, crumbs(listing, send), uploadButton(ui, purpose)),
     uploadProgress(ui),

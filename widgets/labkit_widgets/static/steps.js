@@ -1,5 +1,7 @@
 // The form: one step in sight, all of them in the stepper above it.
 
+const STEP_SIGNS = { done: "✓", wrong: "!" };
+
 function formPage(view, ui, send) {
   const form = view.form;
   const step = { task: taskStep, base: baseStep, data: dataStep, settings: settingsStep, start: startStep }[form.step];
@@ -11,7 +13,7 @@ function formPage(view, ui, send) {
       h("div.lk-intro-actions", null,
         button("Try with sample data", () => send({ do: "try_sample" }), { kind: form.step === "task" ? "primary" : "plain" }),
         button("My runs", () => send({ do: "open_runs" }), { kind: "plain" }))),
-    stepper(form.steps, send),
+    stepper(form, send),
     h("section.lk-step", { key: form.step, "aria-label": form.steps.find((s) => s.key === form.step).title }, step(form, ui, send)),
     fold("Show as code", codeView(ui, form.code), { key: "code" }),
   ];
@@ -26,11 +28,11 @@ function newestRun(run, send) {
     button(run.ended ? "Open it" : "Show it", () => send({ do: "open_run", run: run.id }), { kind: "small" }));
 }
 
-function stepper(steps, send) {
-  return h("ol.lk-stepper", { "aria-label": "Steps" }, steps.map((step, n) =>
-    h(`li.lk-step-link.lk-${step.state}`, { key: step.key },
-      h("button", { type: "button", onclick: () => send({ do: "go_to", step: step.key }), "aria-current": step.state === "here" ? "step" : null, "aria-label": stepName(step, n) },
-        h("span.lk-number", { "aria-hidden": "true" }, step.state === "done" ? "✓" : step.state === "wrong" ? "!" : String(n + 1)),
+function stepper(form, send) {
+  return h("ol.lk-stepper", { "aria-label": "Steps" }, form.steps.map((step, n) =>
+    h(`li.lk-step-link.lk-${step.key === form.step ? "here" : step.state}`, { key: step.key },
+      h("button", { type: "button", onclick: () => send({ do: "go_to", step: step.key }), "aria-current": step.key === form.step ? "step" : null, "aria-label": stepName(step, n) },
+        h("span.lk-number", { "aria-hidden": "true" }, step.key === form.step ? String(n + 1) : STEP_SIGNS[step.state] || String(n + 1)),
         h("span.lk-step-words", null, h("span.lk-step-title", null, step.title), h("span.lk-step-choice", null, step.words))))));
 }
 
@@ -43,11 +45,12 @@ function stepHead(title, help) {
   return h("div.lk-step-head", null, landing("h3", title), h("p", null, help));
 }
 
-/** Back and on. */
-function turn(send, back, next, { disabled = false, words = "Next" } = {}) {
+/** Back and on. A double click is one press: the step that it led to was not seen yet. */
+function turn(send, back, next, { disabled = false } = {}) {
+  const go = (step) => (event) => { if (event.detail < 2) send({ do: "go_to", step }); };
   return h("div.lk-turn", null,
-    back ? button("Back", () => send({ do: "go_to", step: back })) : h("span"),
-    next && button(words, () => send({ do: "go_to", step: next }), { kind: "primary", disabled }));
+    back ? button("Back", go(back)) : h("span"),
+    next && button("Next", go(next), { kind: "primary", disabled }));
 }
 
 function taskStep(form, ui, send) {
