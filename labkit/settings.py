@@ -94,6 +94,8 @@ class Hub(_Part):
     """The folder of people's homes, by name; their own homes where it is left out."""
     trust_everyone: bool = False
     """Let `local` serve others than the demo's users: all would be one Unix user."""
+    internal_ssl: bool | None = None
+    """TLS between hub, proxy and sessions; left out, where sessions run on other machines."""
 
 
 class Site(_Part):
@@ -131,6 +133,13 @@ class Site(_Part):
             known = ", ".join(self.clusters)
             raise UsageError(f"No cluster is called {name!r} in {self.settings}. Known: {known}.")
         return name, self.clusters[name]
+
+    @property
+    def internal_ssl(self) -> bool:
+        """Whether hub, proxy and sessions speak TLS with each other, and with nobody else."""
+        if self.hub.internal_ssl is not None:
+            return self.hub.internal_ssl
+        return any(cluster.scheduler != "local" for cluster in self.clusters.values())
 
     def job_environment(self) -> dict[str, str]:
         """What a job of this site finds: the allow-list of ours, then what the site sets."""

@@ -2,7 +2,8 @@
 
 import csv
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -12,6 +13,7 @@ from safetensors.numpy import save_file
 
 from labkit.models.catalogue import BaseEntry, add_model, inspect_folder
 from labkit.settings import Site, load_site
+from tests.slurm.cluster import SlurmCluster, why_not
 
 SETTINGS = """\
 name = "test"
@@ -115,3 +117,14 @@ def pets(write_csv: Callable[..., Path]) -> Path:
     """A table of sixty good rows with two labels."""
     rows = [(f"text {n} about {'cats' if n % 2 else 'dogs'}", "cd"[n % 2]) for n in range(60)]
     return write_csv("pets.csv", rows)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[SlurmCluster]:
+    """Up once. A machine that cannot run it skips these tests, but not in CI."""
+    if reason := why_not():
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with SlurmCluster().running() as cluster:
+        yield cluster

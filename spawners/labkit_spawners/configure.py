@@ -9,6 +9,7 @@ from typing import Any
 
 from labkit.errors import UsageError
 from labkit.settings import Hub, Site
+from labkit_spawners.certificates import authority_files, hub_names
 from labkit_spawners.templates import START_NOTEBOOK, templates_folder
 
 RESUME_SERVICE = "labkit-resume"
@@ -80,10 +81,10 @@ def _is_loopback(address: str) -> bool:
 def _hub(c: Any, site: Site) -> None:
     hub, state = site.hub, site.state / "hub"
     c.JupyterHub.bind_url = url_of(hub)
-    c.JupyterHub.hub_bind_url = internal_url_of(hub)
+    c.JupyterHub.hub_bind_url = internal_url_of(site)
     c.JupyterHub.db_url = f"sqlite:///{state / 'jupyterhub.sqlite'}"
     c.JupyterHub.cookie_secret_file = str(state / "cookie_secret")
-    c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{hub.proxy_port}"
+    c.ConfigurableHTTPProxy.api_url = f"{_internal_scheme(site)}://127.0.0.1:{hub.proxy_port}"
     c.ConfigurableHTTPProxy.pid_file = str(state / "proxy.pid")
     # The proxy outlives the hub, and so do sessions: `labkit lab` starts the proxy.
     c.ConfigurableHTTPProxy.should_start = False
@@ -92,6 +93,13 @@ def _hub(c: Any, site: Site) -> None:
     # With this the hub looks at the proxy's routes: those that a proxy lost when it started
     # again come back within seconds.
     c.JupyterHub.last_activity_interval = 5
+    if site.internal_ssl:
+        c.JupyterHub.internal_ssl = True
+        c.JupyterHub.external_ssl_authorities = authority_files(site)
+        c.JupyterHub.trusted_alt_names = hub_names(hub)
+        # What JupyterHub makes of its own with them: new at each start, so it never ends.
+        c.JupyterHub.internal_certs_location = str(state / "internal-ssl")
+        c.JupyterHub.recreate_internal_certs = True
 
 
 def url_of(hub: Hub) -> str:
@@ -99,9 +107,14 @@ def url_of(hub: Hub) -> str:
     return f"http://{_in_url(hub.address)}:{hub.port}"
 
 
-def internal_url_of(hub: Hub) -> str:
+def internal_url_of(site: Site) -> str:
     """Where the proxy and the sessions reach the hub."""
-    return f"http://{_in_url(hub.internal_address)}:{hub.internal_port}"
+    address = f"{_in_url(site.hub.internal_address)}:{site.hub.internal_port}"
+    return f"{_internal_scheme(site)}://{address}"
+
+
+def _internal_scheme(site: Site) -> str:
+    return "https" if site.internal_ssl else "http"
 
 
 def _in_url(address: str) -> str:

@@ -24,6 +24,7 @@ from labkit.errors import LabkitError, UsageError
 from labkit.paths import private_folder, read_json, write_json, write_private
 from labkit.processes import ProcessIdentity, end_processes, identify, is_alive
 from labkit.settings import Site
+from labkit_spawners.certificates import prepare_certificates
 from labkit_spawners.configure import DEMO, refuse_unsafe, url_of
 from labkit_spawners.proxy import proxy_command
 
@@ -78,6 +79,8 @@ def run_lab(site: Site, say: Callable[[str], None]) -> int:
     with _only_one(folder, site), _signals() as asked_to_end:
         _end_leftovers(folder)
         _require_free_ports(site)
+        if site.internal_ssl:
+            prepare_certificates(site)
         children = _children(site, folder)
         try:
             for child in children:
@@ -104,7 +107,7 @@ def _children(site: Site, folder: Path) -> list[Child]:
     return [
         Child(
             "proxy",
-            proxy_command(site.hub),
+            proxy_command(site),
             folder / "proxy.log",
             environment,
         ),

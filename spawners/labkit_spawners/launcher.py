@@ -5,8 +5,6 @@ free port, starts `jupyter labhub` on it and tells the hub, again and again unti
 so a hub that is down meanwhile loses nothing.
 """
 
-import http.client
-import json
 import os
 import shutil
 import socket
@@ -16,6 +14,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+from labkit_spawners.ask_hub import ask_hub, keep_certificates
 from labkit_spawners.templates import START_NOTEBOOK, templates_folder
 
 LISTEN_WAIT_S = 120.0
@@ -30,6 +29,7 @@ def main() -> None:
     port = free_port(host)
     os.environ["JUPYTERHUB_SERVICE_URL"] = urlunsplit(url._replace(netloc=f"{host}:{port}"))
     nonce = os.environ.pop(_NONCE)  # kernels have no use for it
+    keep_certificates(os.environ)
     put_start_notebook(Path(os.environ["HOME"]))
     threading.Thread(target=announce, args=(host, port, nonce), daemon=True).start()
     serve()
@@ -86,21 +86,8 @@ def announce(host: str, port: int, nonce: str) -> None:
 
 def report(port: int, nonce: str) -> int | None:
     """Tell the hub the port. Its answer's status; None where it does not answer."""
-    hub = urlsplit(os.environ["JUPYTERHUB_API_URL"])
-    body = json.dumps({"port": port, "nonce": nonce})
-    headers = {
-        "Authorization": f"token {os.environ['JUPYTERHUB_API_TOKEN']}",
-        "Content-Type": "application/json",
-    }
-    connect = http.client.HTTPSConnection if hub.scheme == "https" else http.client.HTTPConnection
-    connection = connect(hub.hostname or "", hub.port, timeout=10)
-    try:
-        connection.request("POST", f"{hub.path}/labkit/port", body, headers)
-        return connection.getresponse().status
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
+    answer = ask_hub("POST", "/labkit/port", {"port": port, "nonce": nonce})
+    return answer.status if answer else None
 
 
 def _wait_listening(host: str, port: int) -> None:

@@ -12,7 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from labkit.errors import LabkitError
-from labkit.settings import Hub
+from labkit.settings import Site
+from labkit_spawners.certificates import proxy_options
 from labkit_spawners.configure import internal_url_of
 
 OLDEST_NODE = 20
@@ -23,17 +24,19 @@ def installed_at() -> Path:
     return Path(sys.prefix) / "share" / "labkit" / "proxy"
 
 
-def proxy_command(hub: Hub) -> list[str]:
+def proxy_command(site: Site) -> list[str]:
     """The arguments that start it; its secret comes in CONFIGPROXY_AUTH_TOKEN."""
     program = installed_at() / "node_modules/configurable-http-proxy/bin/configurable-http-proxy"
     if not program.exists():
         raise LabkitError("The proxy is not installed. Get it with: labkit lab --install-proxy")
+    hub = site.hub
     return [
         *(node(), str(program), "--log-level", "warn"),
         *("--ip", hub.address, "--port", str(hub.port)),
         *("--api-ip", "127.0.0.1", "--api-port", str(hub.proxy_port)),
-        *("--default-target", internal_url_of(hub)),
-        *("--error-target", f"{internal_url_of(hub)}/hub/error"),
+        *("--default-target", internal_url_of(site)),
+        *("--error-target", f"{internal_url_of(site)}/hub/error"),
+        *(proxy_options(site) if site.internal_ssl else ()),
     ]
 
 

@@ -4,15 +4,13 @@ The hub forgets sessions that had not answered yet when it ended. Their jobs wai
 the same, and `GpuSpawner.start` adopts them when it is asked to start.
 """
 
-import json
 import os
 import sys
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 
 from labkit.settings import load_site
+from labkit_spawners.ask_hub import ask_hub
 from labkit_spawners.records import SessionRecord, SessionRecords
 
 TRY_FOR_S = 120.0
@@ -40,22 +38,9 @@ def resume(record: SessionRecord) -> None:
 def _post(record: SessionRecord) -> int | None:
     person, server = (urllib.parse.quote(name, safe="") for name in (record.user, record.server))
     path = f"servers/{server}" if server else "server"
-    request = urllib.request.Request(
-        f"{os.environ['JUPYTERHUB_API_URL']}/users/{person}/{path}",
-        data=json.dumps({"profile": record.profile}).encode(),
-        headers={
-            "Authorization": f"token {os.environ['JUPYTERHUB_API_TOKEN']}",
-            "Content-Type": "application/json",
-        },
-        method="POST",
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return answer.status
-    except urllib.error.HTTPError as error:
-        return error.code
-    except OSError:
-        return None
+    body = {"profile": record.profile}
+    answer = ask_hub("POST", f"/users/{person}/{path}", body, timeout_s=30)
+    return answer.status if answer else None
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from labkit.errors import UsageError
 from labkit.paths import PERSON, of_person, private_folder
 from labkit.schedulers.base import JobKind, JobResources, JobSpec
 from labkit.settings import BUILT_IN, Profile, Site
+from labkit_spawners.ask_hub import CERTIFICATES
 from labkit_spawners.templates import templates_folder
 
 NONCE = "LABKIT_SESSION_NONCE"
@@ -33,6 +34,7 @@ def session_job(
     server: str,
     environment: Mapping[str, str],
     nonce: str,
+    certificates: str = "",
     accelerator: str = "cpu",
 ) -> JobSpec:
     """Nothing of it is text of the person's but their name, which is a value, never a command."""
@@ -54,7 +56,8 @@ def session_job(
             device=profile.device,
         ),
         walltime_s=profile.time,
-        environment=session_environment(site, person, home, environment, nonce),
+        environment=session_environment(site, person, home, environment, nonce)
+        | ({CERTIFICATES: certificates} if certificates else {}),
         grace_s=10,
         tag=tag_of(nonce),
         partition=profile.partition,

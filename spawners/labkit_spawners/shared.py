@@ -31,6 +31,11 @@ def the_lab() -> Lab:
     return Lab(site, SessionRecords(site.state / "sessions"), {})
 
 
+async def nodes_for(profile: Profile, watch: JobWatch) -> list[str]:
+    """The names of all nodes that a session of that profile may run on."""
+    return [node.name for pool in pools_for(profile, await watch.pools()) for node in pool.nodes]
+
+
 async def accelerator_for(profile: Profile, watch: JobWatch) -> str:
     """The kind of devices that the profile would get on that cluster."""
     if not profile.gpus:

@@ -18,13 +18,15 @@ from labkit.errors import DamagedFile, LabkitError, UsageError
 from labkit.schedulers.base import JobEnd, JobInfo, JobState, Outcome
 from labkit.settings import Profile
 from labkit_spawners import port_report
+from labkit_spawners.certificates import SESSIONS, session_certificates
 from labkit_spawners.form import profile_form
 from labkit_spawners.options import SessionOptions, options_of_form, parse_options
 from labkit_spawners.records import SessionRecord
 from labkit_spawners.session_job import FROM_HUB, home_of, session_log, tag_of, unix_home
-from labkit_spawners.shared import Lab, accelerator_for, the_lab
+from labkit_spawners.shared import Lab, accelerator_for, nodes_for, the_lab
 from labkit_spawners.sign_in import DemoAuthenticator
-from labkit_spawners.submit import SessionRequest, as_the_hub, submit_session
+from labkit_spawners.submit import Certificates, SessionRequest, as_the_hub, submit_session
+from labkit_spawners.watch import JobWatch
 from labkit_spawners.words import how_it_ended, how_it_went, where_it_is
 
 port_report.mount()
@@ -171,6 +173,7 @@ class GpuSpawner(BatchSpawnerBase):
             server=record.server,
             nonce=record.nonce,
             environment={k: v for k, v in self.get_env().items() if FROM_HUB.fullmatch(k)},
+            certificates=await self._certificates(profile, watch),
         )
         self.job_id = await submit_session(
             self.lab.site,
@@ -183,6 +186,17 @@ class GpuSpawner(BatchSpawnerBase):
         watch.outdate()
         self.log.info("Submitted %s as job %s", self._log_name, self.job_id)
         return self.job_id
+
+    async def create_certs(self) -> dict[str, str]:
+        """JupyterHub asks before each start; a job that is adopted has its own already."""
+        return {}
+
+    async def _certificates(self, profile: Profile, watch: JobWatch) -> Certificates | None:
+        if not self.internal_ssl:
+            return None
+        trusted = self.internal_trust_bundles[SESSIONS]
+        nodes = await nodes_for(profile, watch)
+        return session_certificates(self.internal_certs_location, trusted, nodes)
 
     async def _listening(self, record: SessionRecord) -> tuple[str, int]:
         """Wait until the job runs and has said its port. Raises SessionFailed."""

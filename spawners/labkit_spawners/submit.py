@@ -20,12 +20,28 @@ from labkit_spawners.options import SessionOptions, parse_options
 from labkit_spawners.session_job import FROM_HUB, session_job, unix_home
 
 HELPER = "labkit-submit"
-MAX_REQUEST = 100_000
+MAX_REQUEST = 400_000
+MAX_PEM = 100_000
+"""Neither a variable (execve(2)) nor a chain (SSL_CTX_set_max_cert_list(3)) may be much longer."""
 _ANSWER_WITHIN_S = 60
 
 
 FromHub = Annotated[str, StringConstraints(pattern=rf"^{FROM_HUB.pattern}$")]
 Value = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=20_000)]
+
+
+Pem = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/= \n-]*$", max_length=MAX_PEM)]
+
+
+class Certificates(BaseModel):
+    """With what a session speaks TLS with the hub and the proxy."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    key: Pem
+    certificate: Pem
+    trusted: Pem
+    """The certificates of those whom it trusts."""
 
 
 class SessionRequest(BaseModel):
@@ -39,6 +55,8 @@ class SessionRequest(BaseModel):
     nonce: str = Field(pattern=r"^[\w-]{16,64}$")
     environment: dict[FromHub, Value] = Field(max_length=100)
     """What the hub has to say to the session, its token too."""
+    certificates: Certificates | None = None
+    """None where there is no TLS between them."""
 
 
 def as_the_hub(site: Site, cluster: str, person: str) -> bool:
@@ -79,6 +97,7 @@ async def submit_as_self(
         server=request.server,
         environment=request.environment,
         nonce=request.nonce,
+        certificates=request.certificates.model_dump_json() if request.certificates else "",
         accelerator=accelerator,
     )
     return await scheduler.submit(job)

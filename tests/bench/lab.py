@@ -211,6 +211,6 @@ class _BareHub:
 
 
 def proxy_command_parts() -> Sequence[str]:
-    from labkit.settings import Hub as HubSettings
+    from labkit.settings import Site
 
-    return proxy_command(HubSettings())
+    return proxy_command(Site())

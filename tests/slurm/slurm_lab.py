@@ -1,6 +1,7 @@
 """A real lab on the test cluster: the hub as the user `hub`, sessions as jobs of their people."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,6 +80,8 @@ class SlurmLab:
                 wait_for(Browser(self.base).ready, "the lab", seen=self.log.read_text)
                 yield self
         finally:
+            for name in ("hub.log", "proxy.log"):  # the cluster's homes go with it
+                shutil.copyfile(self.state / "hub" / name, self.log.parent / name)
             self.cluster.cancel_all()
 
     @property

@@ -35,6 +35,21 @@ def test_who_listens_where():
     assert configured(site_of(address="::1")).JupyterHub.bind_url == "http://[::1]:8000"
 
 
+def test_tls_between_them_is_on_where_sessions_run_on_other_machines():
+    assert "internal_ssl" not in configured(site_of()).JupyterHub
+    pam = {"authenticator": "pam", "internal_address": "192.0.2.8"}
+    c = configured(site_of("slurm", **pam))
+    assert c.JupyterHub.internal_ssl is True
+    assert c.JupyterHub.hub_bind_url == "https://192.0.2.8:8081"
+    assert c.ConfigurableHTTPProxy.api_url == "https://127.0.0.1:8001"
+    assert c.JupyterHub.trusted_alt_names == ["IP:192.0.2.8"]
+    files = c.JupyterHub.external_ssl_authorities["notebooks-ca"]
+    assert files["key"] == "/lab/state/hub/certificates/notebooks-ca.key"
+    off = configured(site_of("slurm", internal_ssl=False, **pam))
+    assert off.JupyterHub.hub_bind_url == "http://192.0.2.8:8081"
+    assert configured(site_of(internal_ssl=True)).JupyterHub.internal_ssl is True
+
+
 def test_sessions_are_jobs_and_outlive_hub_and_proxy():
     c = configured(site_of())
     assert c.JupyterHub.spawner_class == "labkit_spawners.spawner.GpuSpawner"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import LabkitError
-from labkit.settings import Hub
+from labkit.settings import Hub, Site
 from labkit_spawners import proxy as proxy_module
 from labkit_spawners.proxy import OLDEST_NODE, install_proxy, lock_file, node, npm, proxy_command
 
@@ -64,14 +64,26 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_proxy_that_is_not_installed_is_told(place):
     with pytest.raises(LabkitError, match="labkit lab --install-proxy"):
-        proxy_command(Hub())
+        proxy_command(Site())
 
 
 def test_the_proxy_listens_where_the_site_says_and_takes_orders_on_loopback(place, on_path, wheel):
     program(place / "node_modules/configurable-http-proxy/bin/configurable-http-proxy", "")
-    command = " ".join(proxy_command(Hub(address="192.0.2.7", port=443, proxy_port=9001)))
+    hub = Hub(address="192.0.2.7", port=443, proxy_port=9001)
+    command = " ".join(proxy_command(Site(hub=hub)))
     assert "--ip 192.0.2.7 --port 443" in command
     assert "--api-ip 127.0.0.1 --api-port 9001" in command
+    assert "--default-target http://" in command and "ssl" not in command
+
+
+def test_with_tls_it_asks_the_hub_and_sessions_by_its_certificate(place, on_path, wheel):
+    program(place / "node_modules/configurable-http-proxy/bin/configurable-http-proxy", "")
+    site = Site(state=Path("/lab/state"), hub=Hub(internal_ssl=True))
+    command = " ".join(proxy_command(site))
+    assert "--default-target https://127.0.0.1:8081" in command
+    for side in ("api", "client"):
+        assert f"--{side}-ssl-key /lab/state/hub/certificates/proxy-{side}.key" in command
+        assert f"--{side}-ssl-reject-unauthorized" in command
 
 
 def test_it_is_installed_by_the_lock_file_and_once(place, on_path, monkeypatch):
