@@ -90,6 +90,8 @@ class Hub(_Part):
     """'demo', or how JupyterHub names its authenticator: 'pam', 'package.module.Class'."""
     users: list[str] = Field(default_factory=list)
     """Who may sign in; with another authenticator than the demo's, empty leaves it to that."""
+    mend_every: Seconds = Field(default=120, ge=1, le=86400)
+    """How often the hub looks for jobs that it lost sight of, as after a crash."""
     homes: Folder | None = None
     """The folder of people's homes, by name; their own homes where it is left out."""
     trust_everyone: bool = False

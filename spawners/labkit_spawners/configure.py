@@ -10,9 +10,9 @@ from typing import Any
 from labkit.errors import UsageError
 from labkit.settings import Hub, Site
 from labkit_spawners.certificates import authority_files, hub_names
+from labkit_spawners.resume_service import RESUME_SERVICE
 from labkit_spawners.templates import START_NOTEBOOK, templates_folder
 
-RESUME_SERVICE = "labkit-resume"
 DEMO = "demo"
 
 

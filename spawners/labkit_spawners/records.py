@@ -6,7 +6,7 @@ while a job waits in the queue would forget the job, and start a second one.
 
 import secrets
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -45,14 +45,14 @@ class SessionRecords:
         self.folder = folder
 
     def create(
-        self, *, user: str, server: str, profile: str, cluster: str, api_token: str
+        self, *, user: str, server: str, profile: str, cluster: str, api_token: str, nonce: str = ""
     ) -> SessionRecord:
         record = SessionRecord(
             user=user,
             server=server,
             profile=profile,
             cluster=cluster,
-            nonce=secrets.token_urlsafe(16),
+            nonce=nonce or secrets.token_urlsafe(16),
             api_token=api_token,
         )
         self.write(record)
@@ -80,6 +80,17 @@ class SessionRecords:
             with suppress(DamagedFile):
                 found.append(_read(file))
         return [record for record in found if record]
+
+    def damaged(self) -> list[str]:
+        """A sentence for each record that cannot be read."""
+        files = (file for folder in list_folder(self.folder) for file in folder.glob("*.json"))
+        sentences = []
+        for file in files:
+            try:
+                _read(file)
+            except DamagedFile as error:
+                sentences.append(str(error))
+        return sentences
 
     def remove(self, record: SessionRecord) -> None:
         """Forget it, unless another start has taken its place."""
@@ -111,7 +122,8 @@ def _read(file: Path) -> SessionRecord | None:
     found = read_json(file)
     if found is None:
         return None
+    known = {field.name for field in fields(SessionRecord)}
     try:
-        return SessionRecord(**found)
+        return SessionRecord(**{key: value for key, value in found.items() if key in known})
     except TypeError as error:
         raise DamagedFile(f"{file} is damaged: {error}. Remove it; the session is lost.") from error

@@ -4,7 +4,6 @@ Made by the process that submits it: the hub where all jobs are its own user's, 
 helper that acts as the person (`submit_helper`).
 """
 
-import hashlib
 import os
 import pwd
 import re
@@ -17,6 +16,7 @@ from labkit.paths import PERSON, of_person, private_folder
 from labkit.schedulers.base import JobKind, JobResources, JobSpec
 from labkit.settings import BUILT_IN, Profile, Site
 from labkit_spawners.ask_hub import CERTIFICATES
+from labkit_spawners.tags import tag_of
 from labkit_spawners.templates import templates_folder
 
 NONCE = "LABKIT_SESSION_NONCE"
@@ -64,11 +64,6 @@ def session_job(
         account=profile.account,
         reservation=profile.reservation,
     )
-
-
-def tag_of(nonce: str) -> str:
-    """What a scheduler may show of the nonce, which itself only the session and the hub know."""
-    return hashlib.sha256(nonce.encode()).hexdigest()[:32]
 
 
 def session_environment(

@@ -7,6 +7,7 @@ from labkit.clusters import open_cluster
 from labkit.settings import Profile, Site, load_site
 from labkit_spawners.form import asked_of, pools_for
 from labkit_spawners.records import SessionRecords
+from labkit_spawners.tags import SessionTags, tags_of
 from labkit_spawners.watch import JobWatch
 
 
@@ -17,6 +18,10 @@ class Lab:
     site: Site
     records: SessionRecords
     watches: dict[str, JobWatch]
+
+    @property
+    def tags(self) -> SessionTags:
+        return tags_of(self.site)
 
     def watch(self, cluster: str) -> JobWatch:
         if cluster not in self.watches:

@@ -6,7 +6,6 @@ shell commands. Works in labkit's own hub and, as the spawner 'labkit', in any o
 """
 
 import asyncio
-import getpass
 import time
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -17,19 +16,21 @@ from traitlets import Integer
 from labkit.errors import DamagedFile, LabkitError, UsageError
 from labkit.schedulers.base import JobEnd, JobInfo, JobState, Outcome
 from labkit.settings import Profile
-from labkit_spawners import port_report
+from labkit_spawners import mend, port_report
 from labkit_spawners.certificates import SESSIONS, session_certificates
 from labkit_spawners.form import profile_form
 from labkit_spawners.options import SessionOptions, options_of_form, parse_options
 from labkit_spawners.records import SessionRecord
-from labkit_spawners.session_job import FROM_HUB, home_of, session_log, tag_of, unix_home
+from labkit_spawners.session_job import FROM_HUB, home_of, session_log, unix_home
 from labkit_spawners.shared import Lab, accelerator_for, nodes_for, the_lab
 from labkit_spawners.sign_in import DemoAuthenticator
 from labkit_spawners.submit import Certificates, SessionRequest, as_the_hub, submit_session
+from labkit_spawners.tags import is_job_of
 from labkit_spawners.watch import JobWatch
 from labkit_spawners.words import how_it_ended, how_it_went, where_it_is
 
 port_report.mount()
+mend.mount()
 
 _NEVER_S = 10 * 365 * 86400
 _STOP_WAIT_S = 40.0
@@ -147,6 +148,7 @@ class GpuSpawner(BatchSpawnerBase):
             profile=name,
             cluster=cluster,
             api_token=self.api_token,
+            nonce=self.lab.tags.new_nonce(),
         )
 
     def _refuse_strangers(self) -> None:
@@ -270,10 +272,8 @@ class GpuSpawner(BatchSpawnerBase):
         }.get(self._job.state, JobStatus.RUNNING)
 
     def _is_mine(self, job: JobInfo) -> bool:
-        """Not another job that was given the same id: schedulers count from the start again."""
         record = self._record()
-        owners = {"", self.user.name, getpass.getuser() if self._as_the_hub() else ""}
-        return record is not None and job.tag == tag_of(record.nonce) and job.user in owners
+        return record is not None and is_job_of(record, job, as_hub=self._as_the_hub())
 
     async def cancel_batch_job(self) -> None:
         watch = self.lab.watch(self._cluster())

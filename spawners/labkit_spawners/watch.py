@@ -75,6 +75,10 @@ class JobWatch:
         look = await self._looks.get()
         return look.jobs.get(job_id) or look.ends.get(job_id)
 
+    async def jobs(self) -> Mapping[str, JobInfo]:
+        """All jobs of ours that the scheduler has. That one is not among them proves nothing."""
+        return (await self._looks.get()).jobs
+
     async def pools(self) -> Sequence[Pool]:
         return await self._pools.get()
 

@@ -18,8 +18,10 @@ name = "Test cluster"
 [clusters.slurm]
 scheduler = "slurm"
 timeout = 3
+{cluster_settings}
 
 [hub]
+{hub_settings}
 users = ["alice", "bob"]
 port = {port}
 internal_port = {internal}
@@ -56,7 +58,14 @@ memory = "2 GB"
 class SlurmLab:
     """`labkit lab` on the cluster's own machine."""
 
-    def __init__(self, cluster: SlurmCluster, more_settings: str = ""):
+    def __init__(
+        self,
+        cluster: SlurmCluster,
+        more_settings: str = "",
+        *,
+        cluster_settings: str = "",
+        hub_settings: str = "",
+    ):
         self.cluster = cluster
         self.port, self.internal_port, proxy = free_ports(3)
         self.base = f"http://127.0.0.1:{self.port}"
@@ -64,7 +73,12 @@ class SlurmLab:
         self.state = cluster.home("hub") / ".local" / "state" / "labkit"
         self.log = cluster.folder / "log" / "lab.out"
         text = SETTINGS.format(
-            port=self.port, internal=self.internal_port, proxy=proxy, address=cluster.hub_address
+            port=self.port,
+            internal=self.internal_port,
+            proxy=proxy,
+            address=cluster.hub_address,
+            cluster_settings=cluster_settings,
+            hub_settings=hub_settings,
         )
         write_as_root(self.settings, text + more_settings, 0o644)
         helper = cluster.python.parent / "labkit-submit"
@@ -98,6 +112,9 @@ class SlurmLab:
         """What the hub wrote down of a session; empty where there is none."""
         file = self.state / "sessions" / name / f"{server}.json"
         return json.loads(file.read_text()) if file.exists() else {}
+
+    def hub_log(self) -> str:
+        return (self.state / "hub" / "hub.log").read_text()
 
     def kill_hub(self) -> None:
         """kill -9, and wait until another is in its place."""

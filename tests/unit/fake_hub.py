@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import cast
+from typing import Any, cast
 
 
 class FakeHub(HTTPServer):
@@ -17,6 +17,8 @@ class FakeHub(HTTPServer):
         self.at_last = at_last
         self.heard: list[tuple[str, str | None, dict]] = []
         """Path, Authorization and body of each request."""
+        self.says: dict[str, Any] = {"/hub/api/labkit/mend": {"taken_up": []}}
+        """What is answered with 200 and this, by path."""
 
     @property
     def api_url(self) -> str:
@@ -41,12 +43,15 @@ class _Handler(BaseHTTPRequestHandler):
         hub = cast(FakeHub, self.server)
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         hub.heard.append((self.path, self.headers["Authorization"], body))
+        if self.path in hub.says:
+            return self._answer(200, json.dumps(hub.says[self.path]).encode())
         self._answer(hub.answers.pop(0) if hub.answers else hub.at_last)
 
-    def _answer(self, status: int) -> None:
+    def _answer(self, status: int, body: bytes = b"") -> None:
         self.send_response(status)
-        self.send_header("Content-Length", "0")
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
         pass

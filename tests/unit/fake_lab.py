@@ -13,6 +13,8 @@ from labkit.schedulers.base import (
     Amounts,
     JobEnd,
     JobInfo,
+    JobKind,
+    JobResources,
     JobSpec,
     JobState,
     Outcome,
@@ -103,6 +105,18 @@ class FakeScheduler:
     def end(self, job_id: str, outcome: Outcome, exit_code: int | None = None) -> None:
         self.waiting.pop(job_id, None)
         self.ends[job_id] = JobEnd(job_id=job_id, outcome=outcome, exit_code=exit_code, ended=NOW)
+
+
+def job_info(job_id: str = "7", **others: Any) -> JobInfo:
+    """A session's job that runs, but where something else is said."""
+    given: dict[str, Any] = {
+        "name": "labkit-session",
+        "kind": JobKind.SESSION,
+        "state": JobState.RUNNING,
+        "submitted": NOW,
+        "resources": JobResources(num_cpus=1, memory_bytes=GB),
+    }
+    return JobInfo(job_id=job_id, **{**given, **others})
 
 
 def pool(

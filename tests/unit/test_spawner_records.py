@@ -1,5 +1,6 @@
 """What the hub knows of each session survives it, privately, each in its own file."""
 
+import json
 import stat
 from pathlib import Path
 
@@ -89,11 +90,25 @@ def test_removing_one_start_leaves_the_one_that_took_its_place(records):
     records.remove(second)
 
 
+def test_a_record_of_an_earlier_or_a_later_labkit_is_read(records):
+    """After an upgrade of the hub, and after going back."""
+    create(records)
+    first = {"user": "ana", "server": "", "profile": "notebook", "cluster": "slurm", "nonce": "n"}
+    text = json.dumps({**first, "api_token": "t", "job_id": "7", "of_a_later_labkit": [1]})
+    file_of(records).write_text(text)
+    record = records.get("ana", "")
+    assert record is not None
+    assert (record.job_id, record.nonce, record.started) == ("7", "n", False)
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"user": "ana"}', '{"more": 1}'])
 def test_a_damaged_record_is_named_and_hides_no_other(records, content):
     create(records)
-    file_of(records).write_text(content)
+    file = file_of(records)
+    file.write_text(content)
     with pytest.raises(DamagedFile, match=r"_\.json is damaged"):
         records.get("ana", "")
     ben = create(records, "ben")
     assert records.all() == [ben]
+    (sentence,) = records.damaged()
+    assert str(file) in sentence

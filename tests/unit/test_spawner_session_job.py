@@ -11,7 +11,8 @@ from labkit.schedulers.base import JobKind, JobSpec
 from labkit.settings import Profile, Site
 from labkit_spawners.launcher import put_start_notebook
 from labkit_spawners.options import parse_options
-from labkit_spawners.session_job import NONCE, home_of, session_job, tag_of
+from labkit_spawners.session_job import NONCE, home_of, session_job
+from labkit_spawners.tags import tag_of
 from labkit_spawners.templates import START_NOTEBOOK
 from tests.unit.fake_lab import GB, PROFILES, FakeScheduler, fake_lab, spawner_of
 
