@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from labkit.errors import UsageError, did_you_mean, known_names
-from labkit.units import parse_duration, parse_memory
+from labkit.units import format_duration, format_memory, parse_duration, parse_memory
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -27,14 +27,20 @@ class Written:
     """How a person writes values of a type, for errors and help."""
 
     words: str
+    show: Callable[[int], str] = str
+    """An amount, as it is written in a sentence."""
 
 
 MemoryBytes = Annotated[
-    int, BeforeValidator(parse_memory), Written("an amount of memory such as '8 GB'")
+    int,
+    BeforeValidator(parse_memory),
+    Written("an amount of memory such as '8 GB'", format_memory),
 ]
 """Bytes; written as '8 GB' or as a number of bytes."""
 Seconds = Annotated[
-    int, BeforeValidator(parse_duration), Written("a length of time such as '45m' or '8h'")
+    int,
+    BeforeValidator(parse_duration),
+    Written("a length of time such as '45m' or '8h'", format_duration),
 ]
 """Seconds; written as '45m', '8h', '1:30:00' or as a number of seconds."""
 
@@ -94,17 +100,17 @@ def allowed(field: FieldInfo) -> str:
     metadata = [*field.metadata, *_metadata_in(field.annotation)]
     for written in metadata:
         if isinstance(written, Written):
-            return written.words
+            return " ".join([written.words, *bounds(metadata, written.show)])
     if choices := _choices(field.annotation):
         return "one of " + known_names(map(str, choices))
     return " ".join([_word(field.annotation), *bounds(metadata)])
 
 
-def bounds(metadata: Sequence[Any]) -> list[str]:
-    low = [f"from {m.ge}" for m in metadata if isinstance(m, Ge)]
-    low += [f"above {m.gt}" for m in metadata if isinstance(m, Gt)]
-    high = [f"to {m.le}" for m in metadata if isinstance(m, Le)]
-    high += [f"below {m.lt}" for m in metadata if isinstance(m, Lt)]
+def bounds(metadata: Sequence[Any], show: Callable[[Any], str] = str) -> list[str]:
+    low = [f"from {show(m.ge)}" for m in metadata if isinstance(m, Ge)]
+    low += [f"above {show(m.gt)}" for m in metadata if isinstance(m, Gt)]
+    high = [f"to {show(m.le)}" for m in metadata if isinstance(m, Le)]
+    high += [f"below {show(m.lt)}" for m in metadata if isinstance(m, Lt)]
     length = [f"with at least {m.min_length} in it" for m in metadata if isinstance(m, MinLen)]
     return [*low, *high, *length]
 
@@ -145,6 +151,8 @@ def _shown(found: object) -> str:
         text = repr(found)
     except RecursionError:  # lists in lists, by the thousand
         text = f"a {type(found).__name__} that is too deep"
+    except ValueError:  # more digits than Python prints
+        text = f"a {type(found).__name__} that is too long"
     return text if len(text) <= 80 else text[:77] + "…"
 
 

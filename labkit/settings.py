@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from labkit.errors import UsageError
+from labkit.errors import UsageError, known_names
 from labkit.parsing import MemoryBytes, Seconds, parse, read_toml
 from labkit.paths import of_this_person, private_folder, read_json, settings_file, write_json
 
@@ -55,6 +55,8 @@ class Profile(_Part):
     """For whom it is, in a sentence."""
     cluster: str | None = None
     """The cluster that the session runs on; the site's first where it is left out."""
+    nodes: int = Field(default=1, ge=1, le=10_000)
+    """Nodes; all amounts are those of each."""
     cores: int = Field(default=2, ge=1, le=4096)
     """Cores; on this machine sessions share them."""
     memory: MemoryBytes = Field(default=4 * 2**30, ge=2**28)
@@ -71,6 +73,32 @@ class Profile(_Part):
     """The cluster's reservation that it runs in, as for a class."""
     time: Seconds = Field(default=8 * 3600, ge=60, le=30 * 86400)
     """The longest that the session may last, as in '8h'."""
+
+
+class Limits(_Part):
+    """The most that a session of some people may be; what is left out has no limit."""
+
+    groups: list[str] | None = None
+    """The Unix groups whose people they are; everybody where it is left out."""
+    gpus: int | None = Field(default=None, ge=0)
+    """Whole GPUs, on all nodes of the session together, as cores and memory are."""
+    shares: int | None = Field(default=None, ge=0)
+    """Shares of GPUs."""
+    cores: int | None = Field(default=None, ge=1)
+    memory: MemoryBytes | None = Field(default=None, ge=2**28)
+    nodes: int | None = Field(default=None, ge=1)
+    time: Seconds | None = Field(default=None, ge=60)
+    """The longest that a session may last, as in '2h'."""
+    profiles: list[str] | None = None
+    """The profiles that they may choose from."""
+    devices: list[str] | None = None
+    """The types of device that they may name."""
+    partitions: list[str] | None = None
+    """The partitions that they may name, of those that the cluster lets them use."""
+    accounts: list[str] | None = None
+    reservations: list[str] | None = None
+    advanced: bool = True
+    """Whether they may ask for other amounts than those of a profile."""
 
 
 class Hub(_Part):
@@ -94,6 +122,10 @@ class Hub(_Part):
     """How often the hub looks for jobs that it lost sight of, as after a crash."""
     homes: Folder | None = None
     """The folder of people's homes, by name; their own homes where it is left out."""
+    queue_timeout: Seconds | None = Field(default=None, ge=1)
+    """How long a session may wait in the queue, as in '2d'; as long as it takes where left out."""
+    starting_timeout: Seconds = Field(default=180, ge=10, le=86400)
+    """How long a session may take from the start of its job to its first answer."""
     trust_everyone: bool = False
     """Let `local` serve others than the demo's users: all would be one Unix user."""
     internal_ssl: bool | None = None
@@ -124,6 +156,8 @@ class Site(_Part):
         default_factory=lambda: {"notebook": Profile(title="Notebook")}, min_length=1
     )
     """What a session can be, by name; the first is chosen where a person chooses none."""
+    limits: dict[str, Limits] = Field(default_factory=dict)
+    """What people may ask of a session; the first whose groups a person is in holds for them."""
 
     settings: str = Field(default=BUILT_IN, exclude=True)
     """The file that this came from. Not a key of `labkit.toml`."""
@@ -162,12 +196,23 @@ def read_site(path: Path) -> Site:
     if "settings" in given:
         raise UsageError(f"Wrong in {path}:\n  settings: unknown key.")
     site = parse(Site, given, source=str(path))
+    _require_known_profiles(site, path)
     folders = {
         key: path.parent / getattr(site, key) for key in ("runs", "state", "catalogue", "scratch")
     }
     homes = site.hub.homes and path.parent / site.hub.homes
     hub = site.hub.model_copy(update={"homes": homes})
     return site.model_copy(update={**folders, "hub": hub, "settings": str(path)})
+
+
+def _require_known_profiles(site: Site, path: Path) -> None:
+    for name, limits in site.limits.items():
+        for profile in limits.profiles or ():
+            if profile not in site.profiles:
+                raise UsageError(
+                    f"Wrong in {path}:\n  limits.{name}.profiles: found {profile!r}. Allowed: "
+                    f"{known_names(site.profiles)}."
+                )
 
 
 def claim_folders(site: Site) -> None:

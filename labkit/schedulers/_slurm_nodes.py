@@ -42,7 +42,7 @@ class Partition:
 
 def parse_partitions(text: str) -> dict[str, Partition]:
     """The open partitions of `scontrol show partition --oneliner`, by name."""
-    found = (_values(line) for line in text.splitlines() if line.startswith("PartitionName="))
+    found = (values_of(line) for line in text.splitlines() if line.startswith("PartitionName="))
     return {
         values["PartitionName"]: Partition(
             name=values["PartitionName"],
@@ -64,8 +64,8 @@ def _seconds(text: str) -> int | None:
     return int(days or 0) * 86400 + hours * 3600 + minutes * 60 + seconds
 
 
-def _values(line: str) -> dict[str, str]:
-    """Each key's first value: what comes after may be an operator's free text."""
+def values_of(line: str) -> dict[str, str]:
+    """Of an '--oneliner', each key's first value: what comes after may be free text."""
     values: dict[str, str] = {}
     for key, value in re.findall(r"(?:^| )([A-Za-z/]+)=(\S*)", line):
         values.setdefault(key, value)
@@ -78,7 +78,7 @@ def parse_nodes(text: str) -> list[Node]:
 
 
 def _node(line: str) -> Node:
-    values = _values(line)
+    values = values_of(line)
     states = set(re.split(r"[+*~#!%$@^-]", values["State"]))
     usable = bool(states & _USABLE) and not states & _CLOSED and "*" not in values["State"]
     devices = _gres(values.get("Gres", ""))

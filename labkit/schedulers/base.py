@@ -187,6 +187,15 @@ class Pool:
         return sum(node.free.times(asked) for node in self.nodes)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """What one person may name when they submit a job; empty where there is nothing to name."""
+
+    partitions: Sequence[str] = ()
+    accounts: Sequence[str] = ()
+    reservations: Sequence[str] = ()
+
+
 class Scheduler(Protocol):
     look_every_s: float
     """How often its answers are worth asking for: less often where many share it."""
@@ -212,6 +221,10 @@ class Scheduler(Protocol):
         ...
 
     async def capacity(self) -> Sequence[Pool]: ...
+
+    async def access(self, user: str, groups: Collection[str]) -> Access:
+        """What that person, who is in those Unix groups, may name."""
+        ...
 
     async def expected_start(self, job: JobSpec) -> datetime | None:
         """When the job would start if submitted now; None where that cannot be known.

@@ -10,7 +10,7 @@ import secrets
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,6 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from labkit.errors import LabkitError
 from labkit.parsing import Seconds
 from labkit.paths import private_folder, write_json
+from labkit.schedulers._slurm_access import (
+    access,
+    parse_associations,
+    parse_permits,
+    parse_reservations,
+)
 from labkit.schedulers._slurm_commands import Slurm, SlurmError
 from labkit.schedulers._slurm_nodes import parse_nodes, parse_partitions, pools
 from labkit.schedulers._slurm_submit import arguments, refusal, script
@@ -28,8 +34,9 @@ from labkit.schedulers._slurm_view import (
     places,
     queue_format,
 )
-from labkit.schedulers.base import JobEnd, JobInfo, JobSpec, Pool
+from labkit.schedulers.base import Access, JobEnd, JobInfo, JobSpec, Pool
 
+_USER = re.compile(r"[A-Za-z0-9_][\w.-]*\$?")
 _JOB_ID = re.compile(r"\d{1,18}")
 
 
@@ -132,6 +139,24 @@ class SlurmScheduler:
             parse_partitions(partitions),
             self._settings.accelerators,
             self._settings.partition,
+        )
+
+    async def access(self, user: str, groups: Collection[str]) -> Access:
+        if not _USER.fullmatch(user):
+            return Access()
+        partitions = await self._slurm.run("scontrol", "--oneliner", "show", "partition")
+        reservations = await self._slurm.run("scontrol", "--oneliner", "show", "reservation")
+        associations = await self._slurm.run(
+            "sacctmgr", "--noheader", "--parsable2", "show", "associations", f"users={user}",
+            "format=Account,Partition,QOS",
+        )  # fmt: skip
+        return access(
+            user,
+            groups,
+            parse_associations(associations),
+            parse_permits(partitions),
+            parse_reservations(reservations),
+            now=datetime.now(UTC),
         )
 
     async def expected_start(self, job: JobSpec) -> datetime | None:

@@ -135,6 +135,8 @@ def _sign_in(c: Any, site: Site) -> None:
 def _sessions(c: Any, site: Site) -> None:
     c.JupyterHub.spawner_class = "labkit_spawners.spawner.GpuSpawner"
     c.Spawner.default_url = f"/lab/tree/{START_NOTEBOOK}"
+    c.GpuSpawner.queue_timeout_s = site.hub.queue_timeout or 0
+    c.GpuSpawner.starting_timeout_s = site.hub.starting_timeout
     c.Spawner.poll_interval = 5  # one question to the scheduler serves all sessions
     c.JupyterHub.allow_named_servers = True
     c.JupyterHub.named_server_limit_per_user = 5

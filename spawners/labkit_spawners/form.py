@@ -1,19 +1,21 @@
-"""The page's choice of profiles: what each gives, and what is free now."""
+"""The page's choice of profiles: what each gives, what is free now, and when it would start."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 
-from labkit.schedulers.base import Amounts, Pool
+from labkit.schedulers.base import Pool
 from labkit.settings import Profile, Site
-from labkit.units import format_duration
+from labkit_spawners.advanced import fields
+from labkit_spawners.offers import Offers, View
+from labkit_spawners.permission import over_amounts
+from labkit_spawners.places import SHARE, pools_for, room_for, why_not
 from labkit_spawners.templates import templates_folder
-from labkit_spawners.watch import JobWatch
-
-SHARE = "shard"
-"""Slurm's word for a part of a GPU: nobody gets one who did not ask for it."""
+from labkit_spawners.words import memory_in_words, start_in_words, time_in_words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,105 +27,122 @@ class Choice:
     description: str
     gives: str
     free: str
+    start: str
+    """When it would start, in words of this machine's clock."""
+    start_at: str
+    """The same as an ISO date, for the browser's clock; '' where no clock is shown."""
     possible: bool
+    values: Mapping[str, str]
+    """What each field is where it is left empty."""
 
 
 async def profile_form(
-    site: Site, watch_of: Callable[[str], JobWatch], prefilled: str | None, notice: str = ""
+    offers: Offers, person: str, prefilled: Mapping[str, Any], notice: str = ""
 ) -> str:
     """The form's fields, as HTML; names and texts of the site are escaped."""
-    pools: dict[str, Sequence[Pool] | None] = {}
-    for profile in site.profiles.values():
-        cluster, _ = site.cluster(profile.cluster)
-        if cluster not in pools:
-            pools[cluster] = await _capacity(watch_of(cluster))
-    choices = [
-        describe(name, profile, pools[site.cluster(profile.cluster)[0]])
-        for name, profile in site.profiles.items()
-    ]
+    view = await offers.look(person)
+    choices = choices_of(offers.site, view)
     possible = [choice.name for choice in choices if choice.possible]
-    chosen = prefilled if prefilled in possible else next(iter(possible), None)
-    return _template().render(choices=choices, chosen=chosen, notice=notice)
+    asked = prefilled.get("profile")
+    return _template().render(
+        choices=choices,
+        chosen=asked if asked in possible else next(iter(possible), None),
+        notice=notice,
+        known=known_in_words(view),
+        fields=fields(offers, view, prefilled),
+        opened=any(value for key, value in prefilled.items() if key != "profile"),
+    )
 
 
-async def _capacity(watch: JobWatch) -> Sequence[Pool] | None:
-    try:
-        return await watch.pools()
-    except Exception:  # the page must come; it says that nothing is known
-        return None
+def choices_of(site: Site, view: View) -> list[Choice]:
+    """The profiles that this person may choose from."""
+    now = datetime.now().astimezone()
+    return [
+        describe(name, profile, view, site.cluster(profile.cluster)[0], now)
+        for name, profile in site.profiles.items()
+        if view.limits.profiles is None or name in view.limits.profiles
+    ]
 
 
-def describe(name: str, profile: Profile, pools: Sequence[Pool] | None) -> Choice:
-    """What the profile gives, and how much of it is free now, in words."""
-    cores = "1 core" if profile.cores == 1 else f"{profile.cores} cores"
-    gives = [cores, memory_in_words(profile.memory), f"up to {time_in_words(profile.time)}"]
-    if profile.gpus:
-        gives.insert(0, "1 GPU" if profile.gpus == 1 else f"{profile.gpus} GPUs")
-    possible, free = _free(profile, pools)
+def known_in_words(view: View) -> str:
+    """How old what the page shows is; '' where it is new."""
+    then = f"{view.known_at.astimezone():%H:%M}" if view.known_at else ""
+    if view.silent:
+        known = f"this was so at {then}" if then else "what is free is not known"
+        return f"The scheduler does not answer now; {known}."
+    return f"This was so at {then}; the scheduler is being asked anew." if then else ""
+
+
+def describe(name: str, profile: Profile, view: View, cluster: str, now: datetime) -> Choice:
+    """What the profile gives, how much of it is free now, and when it would start, in words."""
+    possible, free = how_much_is_free(profile, view.pools.get(cluster))
+    over = next(over_amounts(view.limits_name, view.limits, profile), None)
+    if over:
+        possible, free = False, f"Not for you: {over[1]}"
+    start = view.starts.get(name)
+    words = ""
+    if possible and view.pools.get(cluster) is not None:
+        words = "now" if name not in view.starts else "not known yet"
+        words = start_in_words(start, now) if start else words
     return Choice(
         name=name,
         title=profile.title,
         description=profile.description,
-        gives=" · ".join(gives),
+        gives=gives_in_words(profile),
         free=free,
+        start=words,
+        start_at=start.isoformat() if start and words != "now" else "",
         possible=possible,
+        values=values_in_words(profile),
     )
 
 
-def _free(profile: Profile, pools: Sequence[Pool] | None) -> tuple[bool, str]:
-    if pools is None:
-        return True, "The scheduler does not answer now; what is free is not known."
-    where = pools_for(profile, pools)
-    fitting = [pool for pool in where if pool.holds(asked_of(profile, pool))]
-    if not fitting:
-        few = all(n.total.num_gpus < profile.gpus for pool in where for n in pool.nodes)
-        return False, f"Not in this lab: it has not that {'many GPUs' if few else 'much memory'}."
-    longest = max(pool.max_walltime_s or profile.time for pool in fitting)
-    if longest < profile.time:
-        return False, f"Not in this lab: at most {time_in_words(longest)} at a time are allowed."
-    now = sum(pool.room_for(asked_of(profile, pool)) for pool in fitting)
-    if not now:
-        return True, "All is in use now: it would wait for its turn."
-    return True, "Free now." if now == 1 else f"Free now: {now} of this kind."
+def gives_in_words(profile: Profile) -> str:
+    """'2 × h100 · 4 cores · 16 GB · up to 4 hours'."""
+    cores = "1 core" if profile.cores == 1 else f"{profile.cores} cores"
+    gives = [cores, memory_in_words(profile.memory), f"up to {time_in_words(profile.time)}"]
+    if profile.gpus:
+        gives.insert(0, devices_in_words(profile))
+    if profile.nodes > 1:
+        gives.insert(0, f"{profile.nodes} nodes, each with")
+    return " · ".join(gives).replace("with · ", "with ")
 
 
-def pools_for(profile: Profile, pools: Sequence[Pool]) -> list[Pool]:
-    """Those where such a session may run."""
-    return [pool for pool in pools if _has_place(profile, pool) and _has_device(profile, pool)]
-
-
-def _has_place(profile: Profile, pool: Pool) -> bool:
-    return pool.partition == profile.partition if profile.partition else pool.default
-
-
-def _has_device(profile: Profile, pool: Pool) -> bool:
-    if not profile.gpus:
-        return pool.accelerator == "cpu"
+def devices_in_words(profile: Profile) -> str:
+    count = profile.gpus
+    if profile.device == SHARE:
+        return "1 share of a GPU" if count == 1 else f"{count} shares of a GPU"
     if profile.device:
-        return pool.device_name == profile.device
-    return pool.accelerator != "cpu" and pool.device_name != SHARE
+        return f"{count} × {profile.device}"
+    return "1 GPU" if count == 1 else f"{count} GPUs"
 
 
-def asked_of(profile: Profile, pool: Pool) -> Amounts:
-    """What such a session would hold for itself alone there."""
-    return Amounts(
-        num_cpus=0 if pool.shares_cores else profile.cores,
-        memory_bytes=profile.memory,
-        num_gpus=profile.gpus,
-    )
+def values_in_words(profile: Profile) -> dict[str, str]:
+    """What the fields would say, were the profile written into them."""
+    return {
+        "device": profile.device,
+        "gpus": str(profile.gpus),
+        "nodes": str(profile.nodes),
+        "cores": str(profile.cores),
+        "memory": memory_in_words(profile.memory),
+        "time": time_in_words(profile.time),
+    }
 
 
-def memory_in_words(amount: int) -> str:
-    """'4 GB', and '2.5 GB' only where that is what it is."""
-    gigabytes = amount / 2**30
-    return f"{gigabytes:.0f} GB" if gigabytes == int(gigabytes) else f"{gigabytes:.1f} GB"
-
-
-def time_in_words(time_s: int) -> str:
-    hours = time_s / 3600
-    if hours == int(hours):
-        return "1 hour" if hours == 1 else f"{hours:.0f} hours"
-    return format_duration(time_s)
+def how_much_is_free(profile: Profile, pools: Sequence[Pool] | None) -> tuple[bool, str]:
+    """Whether it can be had here, and how much of it is free now."""
+    if pools is None:
+        return True, "What is free is not known yet."
+    if why := why_not(profile, pools):
+        return False, f"Not in this lab: {why}"
+    where = pools_for(profile, pools)
+    now = sum(room_for(profile, pool) for pool in where)
+    if not profile.gpus:
+        return True, f"Free now: {now} of this kind." if now else "All is in use now."
+    free, total = (sum(getattr(pool, key) for pool in where) for key in ("free_gpus", "num_gpus"))
+    device = {"": "GPUs", SHARE: "shares"}.get(profile.device, profile.device)
+    words = f"{free or 'None'} of {total} {device} free now."
+    return True, words if now or not free else f"{words} It needs more, or more beside them."
 
 
 @cache

@@ -5,9 +5,11 @@ while a job waits in the queue would forget the job, and start a second one.
 """
 
 import secrets
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from labkit.errors import DamagedFile
@@ -32,10 +34,17 @@ class SessionRecord:
     job_id: str = ""
     """'' while it is being submitted."""
     host: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    """What was asked, as `SessionOptions` reads it, so that it can be asked for again."""
     port: int = 0
     """Where it listens; 0 while it starts."""
     started: bool = False
     """The hub has had its answer once: it is no longer the hub's to start."""
+
+    @property
+    def waits(self) -> bool:
+        """It has a job, and it is for a hub to take it up and wait for its answer."""
+        return bool(self.job_id) and not self.started
 
 
 class SessionRecords:
@@ -45,7 +54,15 @@ class SessionRecords:
         self.folder = folder
 
     def create(
-        self, *, user: str, server: str, profile: str, cluster: str, api_token: str, nonce: str = ""
+        self,
+        *,
+        user: str,
+        server: str,
+        profile: str,
+        cluster: str,
+        api_token: str,
+        nonce: str = "",
+        options: Mapping[str, Any] | None = None,
     ) -> SessionRecord:
         record = SessionRecord(
             user=user,
@@ -54,6 +71,7 @@ class SessionRecords:
             cluster=cluster,
             nonce=nonce or secrets.token_urlsafe(16),
             api_token=api_token,
+            options=dict(options or {"profile": profile}),
         )
         self.write(record)
         self._file(user, server).with_suffix(".ended").unlink(missing_ok=True)
@@ -71,6 +89,14 @@ class SessionRecords:
 
     def get(self, user: str, server: str) -> SessionRecord | None:
         return _read(self._file(user, server))
+
+    def is_waiting(self, user: str, server: str) -> bool:
+        """Whether it was submitted and has not answered yet."""
+        try:
+            record = self.get(user, server)
+        except DamagedFile:
+            return False
+        return record is not None and record.waits
 
     def all(self) -> list[SessionRecord]:
         """Those that can be read; a damaged one is told when its own session starts."""

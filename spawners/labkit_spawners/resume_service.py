@@ -50,7 +50,9 @@ def resume(record: SessionRecord) -> None:
     """Have the hub start that person's server, as if they had pressed the button."""
     person, server = (urllib.parse.quote(name, safe="") for name in (record.user, record.server))
     path = f"/users/{person}/" + (f"servers/{server}" if server else "server")
-    answer = _until_answered(path, {"profile": record.profile}, final=(201, 202, 400, 404))
+    answer = _until_answered(
+        path, record.options or {"profile": record.profile}, final=(201, 202, 400, 404)
+    )
     said = answer.status if answer else "nothing"
     print(f"labkit: {record.user}/{record.server}: the hub said {said}.", file=sys.stderr)
 

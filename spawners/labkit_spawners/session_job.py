@@ -48,13 +48,7 @@ def session_job(
         argv=[sys.executable, "-P", "-m", "labkit_spawners.launcher"],
         folder=home,
         log=log,
-        resources=JobResources(
-            num_cpus=profile.cores,
-            memory_bytes=profile.memory,
-            num_gpus=profile.gpus,
-            accelerator=accelerator,
-            device=profile.device,
-        ),
+        resources=resources_of(profile, accelerator),
         walltime_s=profile.time,
         environment=session_environment(site, person, home, environment, nonce)
         | ({CERTIFICATES: certificates} if certificates else {}),
@@ -63,6 +57,17 @@ def session_job(
         partition=profile.partition,
         account=profile.account,
         reservation=profile.reservation,
+    )
+
+
+def resources_of(profile: Profile, accelerator: str = "cpu") -> JobResources:
+    return JobResources(
+        num_cpus=profile.cores,
+        memory_bytes=profile.memory,
+        num_gpus=profile.gpus,
+        accelerator=accelerator,
+        device=profile.device,
+        num_nodes=profile.nodes,
     )
 
 

@@ -1,11 +1,12 @@
 """What all spawners of one hub share: the site, the records of sessions, the schedulers."""
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 from labkit.clusters import open_cluster
 from labkit.settings import Profile, Site, load_site
-from labkit_spawners.form import asked_of, pools_for
+from labkit_spawners.offers import Offers
+from labkit_spawners.places import asked_of, pools_for
 from labkit_spawners.records import SessionRecords
 from labkit_spawners.tags import SessionTags, tags_of
 from labkit_spawners.watch import JobWatch
@@ -22,6 +23,10 @@ class Lab:
     @property
     def tags(self) -> SessionTags:
         return tags_of(self.site)
+
+    @cached_property
+    def offers(self) -> Offers:
+        return Offers(self.site, self.watch)
 
     def watch(self, cluster: str) -> JobWatch:
         if cluster not in self.watches:

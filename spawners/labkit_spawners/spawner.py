@@ -16,10 +16,17 @@ from traitlets import Integer
 from labkit.errors import DamagedFile, LabkitError, UsageError
 from labkit.schedulers.base import JobEnd, JobInfo, JobState, Outcome
 from labkit.settings import Profile
-from labkit_spawners import mend, port_report
+from labkit_spawners import asking, mend, port_report
+from labkit_spawners.asking import bad_request, require_possible
 from labkit_spawners.certificates import SESSIONS, session_certificates
 from labkit_spawners.form import profile_form
-from labkit_spawners.options import SessionOptions, options_of_form, parse_options
+from labkit_spawners.options import (
+    SessionOptions,
+    as_given,
+    options_of_form,
+    parse_options,
+    read_options,
+)
 from labkit_spawners.records import SessionRecord
 from labkit_spawners.session_job import FROM_HUB, home_of, session_log, unix_home
 from labkit_spawners.shared import Lab, accelerator_for, nodes_for, the_lab
@@ -31,6 +38,7 @@ from labkit_spawners.words import how_it_ended, how_it_went, where_it_is
 
 port_report.mount()
 mend.mount()
+asking.mount()
 
 _NEVER_S = 10 * 365 * 86400
 _STOP_WAIT_S = 40.0
@@ -64,7 +72,7 @@ class GpuSpawner(BatchSpawnerBase):
         self.options_form = type(self).form
         self.options_from_form = self._from_form
         self.apply_user_options = type(self)._apply
-        self._prefilled: str | None = None
+        self._prefilled: dict[str, Any] = {}
         self._detached = False
         self._job: JobInfo | None = None
         self._end: JobEnd | None = None
@@ -79,31 +87,46 @@ class GpuSpawner(BatchSpawnerBase):
     async def form(self) -> str:
         """The choice of profiles, as HTML."""
         notice = self.lab.records.told(self.user.name, self.name)
-        return await profile_form(self.lab.site, self.lab.watch, self._prefilled, notice)
+        prefilled, self._prefilled = self._prefilled, {}
+        return await profile_form(self.lab.offers, self.user.name, prefilled, notice)
 
-    def _from_form(self, form: dict[str, list[str]]) -> dict[str, Any]:
+    async def _from_form(self, form: dict[str, list[str]]) -> dict[str, Any]:
+        options = self._read_form(form)
+        await self._require_possible(options)
+        return options
+
+    def _read_form(self, form: dict[str, list[str]]) -> dict[str, Any]:
         try:
             given = options_of_form(form)
+            self._prefilled = given  # what was typed is there again where it is refused
+            return as_given(read_options(given, self.lab.site.profiles))
         except UsageError as error:
-            raise _bad_request(error) from error
-        return {"profile": self._chosen(given)[0]}
+            raise bad_request(error) from error
 
     def options_from_query(self, query_data: dict[str, list[str]]) -> dict[str, Any]:
         """A link may fill in the form; starting takes a press of the button.
 
         Else any page on the web could start sessions in the name of who visits it.
         """
-        self._prefilled = self._from_form(query_data)["profile"]
+        self._prefilled = self._read_form(query_data)
         raise SessionFailed("The link has chosen for you. Look at it, then press Start.")
 
     def _chosen(self, given: object) -> tuple[str, Profile]:
         try:
             return parse_options(given, self.lab.site.profiles)
         except UsageError as error:
-            raise _bad_request(error) from error
+            raise bad_request(error) from error
 
-    def _apply(self, user_options: object) -> None:
+    async def _require_possible(self, given: object) -> None:
+        try:
+            await require_possible(self.lab, self.user.name, given)
+        except LabkitError as error:
+            raise bad_request(error) from error
+
+    async def _apply(self, user_options: object) -> None:
         self._chosen(user_options)
+        if not self.lab.records.is_waiting(self.user.name, self.name):
+            await self._require_possible(user_options)
 
     # Its job.
 
@@ -111,7 +134,7 @@ class GpuSpawner(BatchSpawnerBase):
         """Submit the job, or adopt the one that an earlier hub submitted, and wait for its port."""
         self._end, self._job = None, None
         record = self._record()
-        waits = record is not None and bool(record.job_id) and not record.started
+        waits = record is not None and record.waits
         if record is not None and waits:
             self._adopt(record)
         else:
@@ -149,6 +172,7 @@ class GpuSpawner(BatchSpawnerBase):
             cluster=cluster,
             api_token=self.api_token,
             nonce=self.lab.tags.new_nonce(),
+            options=as_given(read_options(self.user_options, self.lab.site.profiles)),
         )
 
     def _refuse_strangers(self) -> None:
@@ -168,10 +192,10 @@ class GpuSpawner(BatchSpawnerBase):
     async def submit_batch_script(self) -> str:
         record = self._record()
         assert record is not None, "a session has its record before its job"
-        profile = self.lab.site.profiles[record.profile]
+        profile = parse_options(record.options, self.lab.site.profiles)[1]
         watch = self.lab.watch(record.cluster)
         request = SessionRequest(
-            options=SessionOptions(profile=record.profile),
+            options=SessionOptions(**record.options),
             server=record.server,
             nonce=record.nonce,
             environment={k: v for k, v in self.get_env().items() if FROM_HUB.fullmatch(k)},
@@ -393,11 +417,3 @@ class GpuSpawner(BatchSpawnerBase):
 
     def _as_the_hub(self) -> bool:
         return as_the_hub(self.lab.site, self._cluster(), self.user.name)
-
-
-def _bad_request(error: LabkitError) -> Exception:
-    from tornado.web import HTTPError
-
-    answer = HTTPError(400, "%s", str(error), reason="Wrong options")
-    answer.jupyterhub_message = str(error)  # type: ignore[attr-defined]
-    return answer

@@ -17,7 +17,9 @@ from labkit.errors import LabkitError
 from labkit.schedulers.base import Scheduler
 from labkit.settings import Profile, Site
 from labkit_spawners.options import SessionOptions, parse_options
+from labkit_spawners.permission import require_permitted
 from labkit_spawners.session_job import FROM_HUB, session_job, unix_home
+from labkit_spawners.watch import JobWatch
 
 HELPER = "labkit-submit"
 MAX_REQUEST = 400_000
@@ -89,7 +91,8 @@ async def submit_as_self(
     request: SessionRequest,
     accelerator: str = "cpu",
 ) -> str:
-    profile = profile_of(site, request)
+    name, profile = parse_options(request.options.model_dump(), site.profiles)
+    await require_permitted(site, JobWatch(scheduler), person, name, profile)
     job = session_job(
         site,
         profile,

@@ -2,14 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
-from labkit.schedulers.base import JobEnd, JobInfo, Pool, Scheduler
+from tornado.log import app_log
+
+from labkit.schedulers.base import Access, JobEnd, JobInfo, Pool, Scheduler
 
 T = TypeVar("T")
 
+ACCESS_FRESH_S = 60.0
 SOONER = 10
 """After a change of ours the next question may come this many times sooner."""
 
@@ -49,6 +53,38 @@ class Shared(Generic[T]):
         return await self._ask()
 
 
+class LastKnown(Generic[T]):
+    """What was answered last, at once; a newer answer is for those who ask later.
+
+    Nobody waits for a scheduler that is slow, and none is asked for whom nobody waits.
+    """
+
+    def __init__(self, ask: Callable[[], Awaitable[T]], fresh_s: float):
+        self._shared = Shared(ask, fresh_s)
+        self._asking: asyncio.Task[None] | None = None
+        self.answer: T | None = None
+        self.answered: datetime | None = None
+        self.fails = False
+        """Whether the last question had no answer."""
+
+    async def get(self, within_s: float) -> T | None:
+        """The newest answer that there is within that time; None where there never was one."""
+        if self._asking is None:
+            self._asking = asyncio.ensure_future(self._ask())
+        await asyncio.wait([self._asking], timeout=within_s)
+        return self.answer
+
+    async def _ask(self) -> None:
+        try:
+            self.answer = await self._shared.get()
+            self.answered, self.fails = datetime.now(UTC), False
+        except Exception as error:  # those who look are told that it is not known
+            app_log.warning("A scheduler does not answer: %s", error)
+            self.fails = True
+        finally:
+            self._asking = None
+
+
 @dataclass(frozen=True)
 class Look:
     """What a scheduler said at one moment."""
@@ -64,6 +100,7 @@ class JobWatch:
         self.scheduler = scheduler
         self._looks = Shared(self._look, scheduler.look_every_s)
         self._pools = Shared(scheduler.capacity, scheduler.look_every_s)
+        self._access: dict[tuple[str, frozenset[str]], Shared[Access]] = {}
         self._followed: dict[str, JobEnd | None] = {}
 
     async def job(self, job_id: str) -> JobInfo | JobEnd | None:
@@ -81,6 +118,13 @@ class JobWatch:
 
     async def pools(self) -> Sequence[Pool]:
         return await self._pools.get()
+
+    async def access(self, person: str, groups: Collection[str]) -> Access:
+        """What that person may name there."""
+        key = person, frozenset(groups)
+        if key not in self._access:
+            self._access[key] = Shared(lambda: self.scheduler.access(*key), ACCESS_FRESH_S)
+        return await self._access[key].get()
 
     def outdate(self) -> None:
         """After a change of ours, the next question is asked anew."""

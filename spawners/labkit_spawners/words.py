@@ -1,7 +1,11 @@
 """Where a session is and how it ended, in sentences for the person who waits."""
 
-from labkit.schedulers.base import JobEnd, JobInfo, JobState, Outcome
+from datetime import datetime
 
+from labkit.schedulers.base import JobEnd, JobInfo, JobState, Outcome
+from labkit.units import format_duration
+
+_NOW_S = 60
 _ENDS = {
     Outcome.OUT_OF_MEMORY: "The session needed more memory than its profile gives and was ended. "
     "Choose a profile with more.",
@@ -49,3 +53,35 @@ def how_it_went(end: JobEnd) -> str:
         Outcome.LOST: "Your last session's processes were killed, or the machine was restarted.",
     }.get(end.outcome, "Your last session ended by itself.")
     return f"{what} Runs are not touched by it."
+
+
+def start_in_words(start: datetime, now: datetime) -> str:
+    """'now', 'about 14:20', 'tomorrow, about 09:00' or 'in 3 days', in the zone of `now`."""
+    wait_s = (start - now).total_seconds()
+    if wait_s <= _NOW_S:
+        return "now"
+    days = (start.astimezone(now.tzinfo).date() - now.date()).days
+    clock = f"about {start.astimezone(now.tzinfo):%H:%M}"
+    if days == 0:
+        return clock
+    return f"tomorrow, {clock}" if days == 1 else f"in {days} days"
+
+
+def memory_in_words(amount: int) -> str:
+    """'4 GB', '100 TB', and '2.5 GB' only where that is what it is."""
+    number, unit = amount / 2**30, "GB"
+    if number >= 1024:
+        number, unit = number / 1024, "TB"
+    return f"{number:.0f} {unit}" if number == int(number) else f"{number:.1f} {unit}"
+
+
+def time_in_words(time_s: int) -> str:
+    hours, days = time_s / 3600, time_s / 86400
+    if days >= 2 and days == int(days):
+        return f"{days:.0f} days"
+    if hours and hours == int(hours):
+        return "1 hour" if hours == 1 else f"{hours:.0f} hours"
+    minutes = time_s / 60
+    if minutes < 60 and minutes == int(minutes):
+        return "1 minute" if minutes == 1 else f"{minutes:.0f} minutes"
+    return format_duration(time_s)

@@ -1,17 +1,22 @@
-"""Whatever is asked of a session by API, form or link, a profile is all that can be chosen."""
+"""Whatever is asked of a session by API, form or link, all but the schema is refused."""
 
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from labkit.errors import UsageError
+from labkit.settings import Profile
+from labkit_spawners.options import read_options
 from tests.hub.real_lab import RealLab
 
 SHELL = st.sampled_from(["$(id)", "; reboot", "`id`", "a\nb", "--wrap=id", "../../etc", "\0", "中"])
 LEAVES = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=30), SHELL)
 VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3), max_leaves=5)
 KEYS = st.one_of(
-    st.sampled_from(["profile", "cmd", "memory", "environment", "job_id", "argv", "notebook_dir"]),
+    st.sampled_from(
+        ["profile", "memory", "gpus", "time", "account", "environment", "argv", "notebook_dir"]
+    ),
     st.text(min_size=1, max_size=10),
 )
 OPTIONS = st.dictionaries(KEYS, VALUES, max_size=4)
@@ -21,11 +26,17 @@ one_hub_for_all = settings(suppress_health_check=[HealthCheck.function_scoped_fi
 
 
 def could_be_meant(options: dict[str, Any]) -> bool:
-    """Nothing but a known profile, or nothing at all."""
-    return not options or (options.keys() == {"profile"} and (options["profile"] in (None, *KNOWN)))
+    """A known profile, and amounts that the schema allows."""
+    if options.get("profile") not in (None, *KNOWN):
+        return False
+    try:
+        read_options({**options, "profile": "notebook"}, {"notebook": Profile(title="")})
+    except UsageError:
+        return False
+    return True
 
 
-def test_the_api_refuses_all_but_a_profile(lab: RealLab):
+def test_the_api_refuses_all_but_the_schema(lab: RealLab):
     ana = lab.browser("ana")
 
     @one_hub_for_all

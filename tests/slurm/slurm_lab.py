@@ -11,7 +11,7 @@ from tests.hub.real_lab import Browser, free_ports
 from tests.slurm.cluster import SlurmCluster
 from tests.waiting import wait_for
 
-PEOPLE = ("alice", "bob")
+PEOPLE = ("alice", "bob", "carol")
 SETTINGS = """
 name = "Test cluster"
 
@@ -22,7 +22,7 @@ timeout = 3
 
 [hub]
 {hub_settings}
-users = ["alice", "bob"]
+users = ["alice", "bob", "carol"]
 port = {port}
 internal_port = {internal}
 proxy_port = {proxy}

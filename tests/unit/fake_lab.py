@@ -10,6 +10,7 @@ from traitlets.config import Config
 
 from labkit.errors import UsageError
 from labkit.schedulers.base import (
+    Access,
     Amounts,
     JobEnd,
     JobInfo,
@@ -48,6 +49,11 @@ class FakeScheduler:
         self.ends: dict[str, JobEnd] = {}
         self.looks = 0
         self.asked_ends: list[list[str]] = []
+        self.pools: list[Pool] | None = None
+        self.allowed = Access()
+        self.asked_access: list[str] = []
+        self.start: datetime | None = None
+        self.asked_starts: list[JobSpec] = []
         self.fault: Exception | None = None
         """What every question is answered with."""
         self.when_asked: Callable[[], object] = lambda: None
@@ -93,10 +99,19 @@ class FakeScheduler:
     async def capacity(self) -> Sequence[Pool]:
         if self.fault:
             raise self.fault
-        return [pool(memory_bytes=self.memory_bytes)]
+        return self.pools or [pool(memory_bytes=self.memory_bytes)]
+
+    async def access(self, user: str, groups: Collection[str]) -> Access:
+        self.asked_access.append(user)
+        if self.fault:
+            raise self.fault
+        return self.allowed
 
     async def expected_start(self, job: JobSpec) -> datetime | None:
-        return None
+        self.asked_starts.append(job)
+        if self.fault:
+            raise self.fault
+        return self.start
 
     def set(self, job_id: str, state: JobState) -> None:
         kept = self.waiting[job_id]

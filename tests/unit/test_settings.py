@@ -11,6 +11,7 @@ from labkit.settings import (
     BUILT_IN,
     Environment,
     Hub,
+    Limits,
     Profile,
     Site,
     claim_folders,
@@ -52,7 +53,26 @@ proxy_port = 9001
 authenticator = "pam"
 users = ["ana", "ben"]
 homes = "homes"
+queue_timeout = "2d"
+starting_timeout = "5m"
+mend_every = "10m"
+internal_ssl = true
 trust_everyone = true
+
+[limits.students]
+groups = ["students"]
+gpus = 1
+shares = 4
+cores = 8
+memory = "32 GB"
+nodes = 1
+time = "4h"
+profiles = ["small", "gpu"]
+devices = ["h100"]
+partitions = ["gpu"]
+accounts = ["class"]
+reservations = ["class-7"]
+advanced = false
 
 [profiles.small]
 title = "Small"
@@ -65,6 +85,7 @@ cores = 8
 memory = "32 GB"
 gpus = 1
 device = "h100"
+nodes = 2
 time = "4h"
 partition = "gpu"
 account = "p123"
@@ -93,6 +114,10 @@ def test_every_key_is_read(home, tmp_path, monkeypatch):
         authenticator="pam",
         users=["ana", "ben"],
         homes=tmp_path / "homes",
+        queue_timeout=2 * 86400,
+        starting_timeout=300,
+        mend_every=600,
+        internal_ssl=True,
         trust_everyone=True,
     )
     assert site.profiles == {
@@ -104,6 +129,7 @@ def test_every_key_is_read(home, tmp_path, monkeypatch):
             cores=8,
             memory=32 * 2**30,
             gpus=1,
+            nodes=2,
             device="h100",
             time=4 * 3600,
             partition="gpu",
@@ -124,7 +150,20 @@ def test_the_example_has_every_key():
     assert given.keys() == Site.model_fields.keys() - {"settings"}
     assert given["environment"].keys() == Environment.model_fields.keys()
     assert given["hub"].keys() == Hub.model_fields.keys()
+    assert given["limits"]["students"].keys() == Limits.model_fields.keys()
     assert given["profiles"]["gpu"].keys() == Profile.model_fields.keys()
+
+
+def test_limits_name_profiles_that_there_are(tmp_path):
+    with pytest.raises(UsageError, match=r"limits.all.profiles: found 'x'. Allowed: 'notebook'."):
+        read(tmp_path, '[limits.all]\nprofiles = ["notebook", "x"]')
+
+
+def test_a_wrong_limit_is_named_by_its_path(tmp_path):
+    with pytest.raises(UsageError, match="limits.all.memory: .*Write it as '8 GB'"):
+        read(tmp_path, '[limits.all]\nmemory = "much"')
+    with pytest.raises(UsageError, match="limits.all.gpu: unknown key. Did you mean 'gpus'?"):
+        read(tmp_path, "[limits.all]\ngpu = 1")
 
 
 def test_without_settings_there_is_a_site_of_ones_own(home):

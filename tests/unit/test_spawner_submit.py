@@ -45,7 +45,10 @@ def test_a_request_is_read():
     "changes",
     [
         {"argv": ["sh"]},
-        {"options": {"profile": "notebook", "cores": 99}},
+        {"options": {"profile": "notebook", "cores": 0}},
+        {"options": {"profile": "notebook", "cores": "4"}},
+        {"options": {"profile": "notebook", "account": "--wrap=id"}},
+        {"options": {"profile": "notebook", "argv": ["sh"]}},
         {"options": None},
         {"server": "../../etc"},
         {"server": "a\nb"},

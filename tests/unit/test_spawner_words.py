@@ -1,7 +1,7 @@
 """What a person reads: the choice of profiles, where a session is, how it ended."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -13,9 +13,16 @@ from labkit.schedulers.base import (
     JobState,
     Outcome,
 )
-from labkit.settings import Profile
-from labkit_spawners.form import describe, memory_in_words, profile_form, time_in_words
-from labkit_spawners.words import how_it_ended, where_it_is
+from labkit.settings import Limits, Profile
+from labkit_spawners.form import describe, gives_in_words, profile_form
+from labkit_spawners.offers import View
+from labkit_spawners.words import (
+    how_it_ended,
+    memory_in_words,
+    start_in_words,
+    time_in_words,
+    where_it_is,
+)
 from tests.unit.fake_lab import GB, NOW, FakeScheduler, fake_lab, pool
 
 JOB = JobInfo(
@@ -68,46 +75,100 @@ def test_each_end_is_a_sentence_that_helps(outcome):
     ("profile", "pools", "free", "possible"),
     [
         (NOTEBOOK, [pool(memory_bytes=16 * GB)], "Free now: 4 of this kind.", True),
-        (NOTEBOOK, [pool(memory_bytes=4 * GB)], "Free now.", True),
-        (NOTEBOOK, [pool(free_bytes=3 * GB)], "All is in use now: it would wait", True),
-        (NOTEBOOK, [pool(memory_bytes=GB)], "Not in this lab: it has not that much memory.", False),
-        (ONE_GPU, [pool()], "Not in this lab: it has not that many GPUs.", False),
-        (ONE_GPU, [pool(num_gpus=2, free_gpus=1)], "Free now.", True),
-        (ONE_GPU, [pool(num_gpus=2, free_gpus=0)], "All is in use now: it would wait", True),
-        (ONE_GPU, [pool(num_gpus=1, memory_bytes=GB)], "Not in this lab: it has not that m", False),
+        (NOTEBOOK, [pool(memory_bytes=4 * GB)], "Free now: 1 of this kind.", True),
+        (NOTEBOOK, [pool(free_bytes=3 * GB)], "All is in use now.", True),
+        (NOTEBOOK, [pool(memory_bytes=GB)], "Not in this lab: 4 GB on one node asked; at", False),
+        (ONE_GPU, [pool()], "Not in this lab: No GPU.", False),
+        (ONE_GPU, [pool(num_gpus=2, free_gpus=1)], "1 of 2 GPUs free now.", True),
+        (ONE_GPU, [pool(num_gpus=2, free_gpus=0)], "None of 2 GPUs free now.", True),
+        (
+            ONE_GPU,
+            [pool(num_gpus=2, free_bytes=GB)],
+            "2 of 2 GPUs free now. It needs more, or more beside them.",
+            True,
+        ),
+        (ONE_GPU, [pool(num_gpus=1, memory_bytes=GB)], "Not in this lab: 4 GB on one no", False),
         # Each node is in several pools: without its devices, and with each kind of them.
         (NOTEBOOK, [pool(), pool(num_gpus=4)], "Free now: 4 of this kind.", True),
-        (ONE_H100, [pool(num_gpus=4, device_name="a100")], "Not in this lab: it has not", False),
-        (ONE_H100, [A100, pool(num_gpus=2, device_name="h100")], "Free now: 2 of", True),
-        (ONE_GPU, [pool(num_gpus=16, device_name="shard")], "Not in this lab: it has not", False),
-        (IN_DEBUG, [pool()], "Not in this lab: it has not", False),
+        (ONE_H100, [pool(num_gpus=4, device_name="a100")], "Not in this lab: No h100. Th", False),
+        (ONE_H100, [A100, pool(num_gpus=2, device_name="h100")], "2 of 2 h100 free now.", True),
+        (
+            ONE_GPU,
+            [pool(num_gpus=16, device_name="shard")],
+            "Not in this lab: No GPU. There",
+            False,
+        ),
+        (IN_DEBUG, [pool()], "Not in this lab: No partition 'debug' is open", False),
         (IN_DEBUG, [pool(partition="debug", default=False)], "Free now: 4 of", True),
-        (NOTEBOOK, [pool(partition="debug", default=False)], "Not in this lab: it has not", False),
-        (NOTEBOOK, [pool(max_walltime_s=1800)], "Not in this lab: at most 30 min", False),
-        (ONE_GPU, None, "The scheduler does not answer now", True),
+        (
+            NOTEBOOK,
+            [pool(partition="debug", default=False)],
+            "Not in this lab: No partition",
+            False,
+        ),
+        (NOTEBOOK, [pool(max_walltime_s=1800)], "Not in this lab: 8 hours asked; partit", False),
+        (ONE_GPU, None, "What is free is not known yet.", True),
     ],
 )
 def test_what_is_free_now(profile, pools, free, possible):
-    choice = describe("x", profile, pools)
+    choice = describe("x", profile, view(pools), "here", NOW)
     assert choice.free.startswith(free)
     assert choice.possible is possible
 
 
 def test_what_a_profile_gives():
-    gives = describe("x", ONE_GPU.model_copy(update={"time": 5400}), None).gives
-    assert gives == "1 GPU · 2 cores · 4 GB · up to 1 h 30 min"
-    assert describe("x", NOTEBOOK, None).gives == "1 core · 4 GB · up to 8 hours"
-    assert (memory_in_words(GB * 5 // 2), time_in_words(3600)) == ("2.5 GB", "1 hour")
+    def gives(profile: Profile, **changes: object) -> str:
+        return gives_in_words(profile.model_copy(update=changes))
+
+    assert gives(ONE_GPU, time=5400) == "1 GPU · 2 cores · 4 GB · up to 1 h 30 min"
+    assert gives(NOTEBOOK) == "1 core · 4 GB · up to 8 hours"
+    assert gives(ONE_H100, nodes=2, gpus=4).startswith("2 nodes, each with 4 × h100 · 2 cores · ")
+    assert gives(ONE_GPU, gpus=2, device="shard").startswith("2 shares of a GPU · ")
+
+
+def test_amounts_in_words():
+    assert memory_in_words(GB * 5 // 2) == "2.5 GB"
+    assert memory_in_words(100 * 1024 * GB) == "100 TB"
+    said = [time_in_words(seconds) for seconds in (60, 1800, 3600, 86400, 2 * 86400, 5430)]
+    assert said == ["1 minute", "30 minutes", "1 hour", "24 hours", "2 days", "1 h 30 min"]
+
+
+@pytest.mark.parametrize(
+    ("after", "words"),
+    [
+        (timedelta(0), "now"),
+        (timedelta(hours=-3), "now"),
+        (timedelta(hours=2, minutes=20), "about 14:20"),
+        (timedelta(hours=13), "tomorrow, about 01:00"),
+        (timedelta(days=2, hours=13), "in 3 days"),
+    ],
+)
+def test_an_expected_start_in_words_of_the_clock_of_whoever_reads(after, words):
+    noon = datetime(2026, 11, 23, 12, tzinfo=timezone(timedelta(hours=8)))
+    assert start_in_words((noon + after).astimezone(UTC), noon) == words
+
+
+def view(pools, **changes) -> View:
+    given = {
+        "pools": {"here": pools},
+        "silent": False,
+        "known_at": None,
+        "access": {},
+        "starts": {},
+        "limits": Limits(),
+        "limits_name": "",
+    }
+    return View(**{**given, **changes})
 
 
 async def page(site, scheduler, profiles, prefilled=None) -> str:
     lab = fake_lab(site, scheduler, profiles)
-    return await profile_form(lab.site, lab.watch, prefilled)
+    return await profile_form(lab.offers, "ana", {"profile": prefilled})
 
 
 def checked(page: str) -> list[str]:
     fields = [part.partition(">")[0] for part in page.split("<input")[1:]]
-    return [field.split('value="')[1].split('"')[0] for field in fields if " checked" in field]
+    return [field.split('value="')[1].split('"')[0] for field in fields if "checked" in field]
 
 
 async def test_the_first_profile_that_fits_is_chosen(site):

@@ -1,0 +1,136 @@
+"""Where a session could run, and what keeps it from fitting. Pure."""
+
+from collections.abc import Sequence
+
+from labkit.schedulers.base import Amounts, Pool, PoolNode
+from labkit.settings import Profile
+from labkit_spawners.words import memory_in_words, time_in_words
+
+SHARE = "shard"
+"""Slurm's word for a part of a GPU: nobody gets one who did not ask for it."""
+
+
+def pools_for(profile: Profile, pools: Sequence[Pool]) -> list[Pool]:
+    """Those where such a session may run."""
+    return [pool for pool in pools if _has_place(profile, pool) and _has_device(profile, pool)]
+
+
+def _has_place(profile: Profile, pool: Pool) -> bool:
+    return pool.partition == profile.partition if profile.partition else pool.default
+
+
+def _has_device(profile: Profile, pool: Pool) -> bool:
+    if not profile.gpus:
+        return pool.accelerator == "cpu"
+    if profile.device:
+        return pool.device_name == profile.device
+    return pool.accelerator != "cpu" and pool.device_name != SHARE
+
+
+def asked_of(profile: Profile, pool: Pool) -> Amounts:
+    """What such a session would hold for itself alone there, on each of its nodes."""
+    return Amounts(
+        num_cpus=0 if pool.shares_cores else profile.cores,
+        memory_bytes=profile.memory,
+        num_gpus=profile.gpus,
+    )
+
+
+def room_for(profile: Profile, pool: Pool) -> int:
+    """How many such sessions would start there now."""
+    asked = asked_of(profile, pool)
+    if profile.nodes == 1:
+        return pool.room_for(asked)
+    return sum(asked.within(node.free) for node in pool.nodes) // profile.nodes
+
+
+def why_not(profile: Profile, pools: Sequence[Pool]) -> str:
+    """What keeps the session from ever fitting, with the nearest that fits; '' where it can."""
+    there = [pool for pool in pools if _has_place(profile, pool)]
+    if not there:
+        return f"No partition {profile.partition!r} is open now."
+    with_device = pools_for(profile, there)
+    if not with_device:
+        return _no_device(profile, there)
+    obstacles = [_obstacle(profile, pool) for pool in with_device]
+    hard = [obstacle for obstacle in obstacles if obstacle]
+    return max(hard)[1] if len(hard) == len(obstacles) else ""
+
+
+def _no_device(profile: Profile, there: Sequence[Pool]) -> str:
+    names = [pool.device_name for pool in there if pool.accelerator != "cpu"]
+    where = f" in partition {profile.partition}" if profile.partition else ""
+    known = ", ".join(dict.fromkeys(names))
+    others = f" There: {known}." if known else ""
+    return f"No {profile.device or 'GPU'}{where}.{others}"
+
+
+def _obstacle(profile: Profile, pool: Pool) -> tuple[int, str] | None:
+    """How far it came there, and what it met; None where nothing is in its way."""
+    asked = asked_of(profile, pool)
+    nodes = list(pool.nodes)
+    questions = (
+        ("num_gpus", lambda most: _gpus(profile, pool, nodes, most)),
+        ("num_cpus", lambda most: _cores(profile, most)),
+        ("memory_bytes", lambda most: _memory(profile, most)),
+    )
+    for passed, (kind, sentence) in enumerate(questions):
+        most = max((getattr(node.total, kind) for node in nodes), default=0)
+        nodes = [node for node in nodes if getattr(asked, kind) <= getattr(node.total, kind)]
+        if not nodes:
+            return passed, sentence(most)
+    if len(nodes) < profile.nodes:
+        return 3, _nodes(profile, len(nodes))
+    if pool.max_walltime_s and profile.time > pool.max_walltime_s:
+        return 4, (
+            f"{time_in_words(profile.time)} asked; partition {pool.partition} allows at most "
+            f"{time_in_words(pool.max_walltime_s)}."
+        )
+    return None
+
+
+def _gpus(profile: Profile, pool: Pool, nodes: Sequence[PoolNode], most: int) -> str:
+    """'8 × h100 on one node asked; at most 4 there. 4 × h100 would fit; or 2 nodes with 4 each.'"""
+    device = "shares of a GPU" if profile.device == SHARE else f"× {profile.device or 'GPU'}"
+    said = f"{profile.gpus} {device} on one node asked; at most {most} there."
+    if not most:
+        return said
+    wanted = profile.gpus * profile.nodes
+    spread = next(
+        (
+            (count, wanted // count)
+            for count in range(profile.nodes + 1, len(pool.nodes) + 1)
+            if wanted % count == 0
+            and sum(node.total.num_gpus >= wanted // count for node in pool.nodes) >= count
+        ),
+        None,
+    )
+    more = f"; or {spread[0]} nodes with {spread[1]} each" if spread else ""
+    return f"{said} {most} {device} would fit{more}."
+
+
+def _cores(profile: Profile, most: int) -> str:
+    return (
+        f"{profile.cores} cores on one node{_beside(profile)} asked; at most {most} there. "
+        f"{most} would fit."
+    )
+
+
+def _memory(profile: Profile, most: int) -> str:
+    return (
+        f"{memory_in_words(profile.memory)} on one node{_beside(profile)} asked; at most "
+        f"{memory_in_words(most)} there. {memory_in_words(most)} would fit."
+    )
+
+
+def _beside(profile: Profile) -> str:
+    if not profile.gpus:
+        return ""
+    return f" with {profile.gpus} × {profile.device or 'GPU'}"
+
+
+def _nodes(profile: Profile, most: int) -> str:
+    return (
+        f"{profile.nodes} nodes asked; {most} {'has' if most == 1 else 'have'} as much as is asked "
+        f"of each. {most} would fit."
+    )
