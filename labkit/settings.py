@@ -114,6 +114,11 @@ class Hub(_Part):
     """The hub's own address; with a cluster, that of this machine in the nodes' network."""
     proxy_port: int = Field(default=8001, ge=1, le=65535)
     """The port on which the hub tells the proxy its routes; loopback alone."""
+    subdomain_host: str = Field(
+        default="", pattern=r"^(https://([a-z0-9-]+\.)+[a-z0-9-]+(:\d{1,5})?)?$"
+    )
+    """Where browsers reach it, 'https://lab.example.org', with each person's pages on a name below
+    it, as alice.lab.example.org; left out, all are on one name."""
     authenticator: str = "demo"
     """'demo', or how JupyterHub names its authenticator: 'pam', 'package.module.Class'."""
     users: list[str] = Field(default_factory=list)

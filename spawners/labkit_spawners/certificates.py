@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from certipy import Certipy
 from cryptography import x509
@@ -89,9 +90,12 @@ def authority_files(site: Site) -> dict[str, dict[str, str]]:
 def hub_names(hub: Hub) -> list[str]:
     """Under which names the hub is asked from elsewhere, as OpenSSL writes them."""
     try:
-        return [f"IP:{ipaddress.ip_address(hub.internal_address)}"]
+        internal = f"IP:{ipaddress.ip_address(hub.internal_address)}"
     except ValueError:
-        return [f"DNS:{hub.internal_address}"]
+        internal = f"DNS:{hub.internal_address}"
+    # The hub answers for sessions that do not run, under their people's names.
+    people = f"DNS:*.{urlsplit(hub.subdomain_host).hostname}"
+    return [internal, people] if hub.subdomain_host else [internal]
 
 
 def proxy_options(site: Site) -> list[str]:
@@ -111,15 +115,16 @@ def proxy_options(site: Site) -> list[str]:
     return options
 
 
-def session_certificates(store: str, trusted: str, nodes: Iterable[str]) -> Certificates:
-    """A pair for a session that may run on any of those nodes. Raises LabkitError.
+def session_certificates(store: str, trusted: str, names: Iterable[str]) -> Certificates:
+    """A pair for a session that is asked under those names. Raises LabkitError.
 
+    They are those of all nodes that it may run on, and with subdomains its person's own.
     `store` is the hub's `internal_certs_location`, `trusted` the file of those whom a session
     trusts.
     """
     files = Certipy(store_dir=store).store.get_record(SESSIONS)["files"]
     authority = _read(Path(files["key"]), Path(files["cert"]))
-    names = sorted({*_HERE, *nodes})
+    names = sorted(set(names))
     pair = sign("session", authority, names, _SESSION_FOR)
     if len(pair.certificate_pem) > MAX_PEM:
         raise LabkitError(

@@ -80,7 +80,7 @@ def _is_loopback(address: str) -> bool:
 
 def _hub(c: Any, site: Site) -> None:
     hub, state = site.hub, site.state / "hub"
-    c.JupyterHub.bind_url = url_of(hub)
+    c.JupyterHub.bind_url = listening_url_of(hub)
     c.JupyterHub.hub_bind_url = internal_url_of(site)
     c.JupyterHub.db_url = f"sqlite:///{state / 'jupyterhub.sqlite'}"
     c.JupyterHub.cookie_secret_file = str(state / "cookie_secret")
@@ -93,6 +93,10 @@ def _hub(c: Any, site: Site) -> None:
     # With this the hub looks at the proxy's routes: those that a proxy lost when it started
     # again come back within seconds.
     c.JupyterHub.last_activity_interval = 5
+    if hub.subdomain_host:
+        c.JupyterHub.subdomain_host = hub.subdomain_host
+        # A page may set cookies for all names above its own, but none with this prefix.
+        c.JupyterHub.cookie_host_prefix_enabled = True
     if site.internal_ssl:
         c.JupyterHub.internal_ssl = True
         c.JupyterHub.external_ssl_authorities = authority_files(site)
@@ -104,6 +108,11 @@ def _hub(c: Any, site: Site) -> None:
 
 def url_of(hub: Hub) -> str:
     """What a person types into the browser."""
+    return hub.subdomain_host or listening_url_of(hub)
+
+
+def listening_url_of(hub: Hub) -> str:
+    """Where the proxy listens, for browsers or for the web server in front of it."""
     return f"http://{_in_url(hub.address)}:{hub.port}"
 
 

@@ -25,7 +25,7 @@ from labkit.paths import private_folder, read_json, write_json, write_private
 from labkit.processes import ProcessIdentity, end_processes, identify, is_alive
 from labkit.settings import Site
 from labkit_spawners.certificates import prepare_certificates
-from labkit_spawners.configure import DEMO, refuse_unsafe, url_of
+from labkit_spawners.configure import DEMO, listening_url_of, refuse_unsafe, url_of
 from labkit_spawners.proxy import proxy_command
 
 UP_WITHIN_S = 60.0
@@ -217,7 +217,7 @@ def _answers(site: Site) -> bool:
     # Past the $http_proxy of whoever starts the lab: it leads out of this machine.
     ask = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
     try:
-        with ask(f"{url_of(site.hub)}/hub/health", timeout=5) as answer:
+        with ask(f"{listening_url_of(site.hub)}/hub/health", timeout=5) as answer:
             return answer.status == 200
     except OSError:
         return False

@@ -30,12 +30,17 @@ def proxy_command(site: Site) -> list[str]:
     if not program.exists():
         raise LabkitError("The proxy is not installed. Get it with: labkit lab --install-proxy")
     hub = site.hub
+    names = lock_file().with_name("name-of-target.js")
     return [
-        *(node(), str(program), "--log-level", "warn"),
+        node(),
+        # With names of their own, a person's session must have a certificate for that name.
+        *([] if hub.subdomain_host else ["--require", str(names)]),
+        *(str(program), "--log-level", "warn"),
         *("--ip", hub.address, "--port", str(hub.port)),
         *("--api-ip", "127.0.0.1", "--api-port", str(hub.proxy_port)),
         *("--default-target", internal_url_of(site)),
         *("--error-target", f"{internal_url_of(site)}/hub/error"),
+        *(["--host-routing"] if hub.subdomain_host else ()),
         *(proxy_options(site) if site.internal_ssl else ()),
     ]
 

@@ -220,9 +220,12 @@ class GpuSpawner(BatchSpawnerBase):
     async def _certificates(self, profile: Profile, watch: JobWatch) -> Certificates | None:
         if not self.internal_ssl:
             return None
+        host = self.state_gethost()  # known before only where all sessions run on one machine
+        names = [host] if host else await nodes_for(profile, watch)
+        if self.user.settings.get("subdomain_host"):
+            names.append(self.user.domain)
         trusted = self.internal_trust_bundles[SESSIONS]
-        nodes = await nodes_for(profile, watch)
-        return session_certificates(self.internal_certs_location, trusted, nodes)
+        return session_certificates(self.internal_certs_location, trusted, names)
 
     async def _listening(self, record: SessionRecord) -> tuple[str, int]:
         """Wait until the job runs and has said its port. Raises SessionFailed."""

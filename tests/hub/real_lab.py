@@ -147,7 +147,8 @@ class Browser:
 class RealLab:
     """`labkit lab` in a folder of its own."""
 
-    def __init__(self, folder: Path, more_settings: str = ""):
+    def __init__(self, folder: Path, more_settings: str = "", *, of_hub: str = ""):
+        """`more_settings` come at the end of the file, `of_hub` under `[hub]`."""
         self.folder = folder
         prepare_demo(folder, of_environment=False)
         port, internal, proxy = free_ports(3)
@@ -156,7 +157,7 @@ class RealLab:
                       self.settings.read_text())  # fmt: skip
         text = text.replace(
             "[hub]\n",
-            f"[hub]\nport = {port}\ninternal_port = {internal}\nproxy_port = {proxy}\n",
+            f"[hub]\nport = {port}\ninternal_port = {internal}\nproxy_port = {proxy}\n" + of_hub,
         )
         self.settings.write_text(f"{text}\n{more_settings}")
         self.base = f"http://127.0.0.1:{port}"

@@ -65,6 +65,14 @@ print(json.dumps([answer(None), answer(anybody()), answer(own_session())]))
 """
 
 
+def test_she_may_call_the_lab_by_any_name(lab: SlurmLab, node: str):
+    """The proxy checks the name of the node, not what a browser says."""
+    alice = lab.browser("alice")
+    for name in ("lab.example.org", "n1", "10.89.0.77", "[::1]:8000"):
+        page = alice.ask("/user/alice/lab", headers={"Host": name})
+        assert page.status == 200 and "jupyter-config-data" in page.text, (name, page.url)
+
+
 def test_her_port_does_not_even_take_his_connection(lab: SlurmLab, node: str):
     knock = [lab.cluster.python, "-c", KNOCK]
     for name in ("alice", "bob"):  # nor does his own port

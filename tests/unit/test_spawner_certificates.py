@@ -105,7 +105,7 @@ def test_the_proxy_and_a_session_take_each_other_and_nobody_else(store, trusted,
     proxy = pair(folder, "proxy-client")
     assert handshake(alice, proxy, "n1")
     assert handshake(alice, proxy, "10.0.0.7")
-    assert handshake(alice, proxy, "127.0.0.1")
+    assert not handshake(alice, proxy, "127.0.0.1"), "it is not what listens there"
     assert not handshake(alice, proxy, "n2"), "a node that it may not run on"
     assert not handshake(alice, None, "n1"), "without a certificate"
     assert not handshake(alice, bob, "n1"), "with that of another session"

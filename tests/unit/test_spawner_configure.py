@@ -50,6 +50,25 @@ def test_tls_between_them_is_on_where_sessions_run_on_other_machines():
     assert configured(site_of(internal_ssl=True)).JupyterHub.internal_ssl is True
 
 
+def test_people_have_names_of_their_own():
+    assert "subdomain_host" not in configured(site_of()).JupyterHub
+    site = site_of(subdomain_host="https://lab.example.org", internal_ssl=True)
+    c = configured(site)
+    assert c.JupyterHub.subdomain_host == "https://lab.example.org"
+    assert c.JupyterHub.cookie_host_prefix_enabled is True
+    assert c.JupyterHub.bind_url == "http://127.0.0.1:8000"
+    assert c.JupyterHub.trusted_alt_names == ["IP:127.0.0.1", "DNS:*.lab.example.org"]
+    assert url_of(site.hub) == "https://lab.example.org"
+
+
+@pytest.mark.parametrize(
+    "host", ["lab.example.org", "http://lab.example.org", "https://lab", "https://lab.example.org/"]
+)
+def test_a_wrong_host_of_subdomains_is_refused(host):
+    with pytest.raises(ValueError, match="subdomain_host"):
+        Hub(subdomain_host=host)
+
+
 def test_sessions_are_jobs_and_outlive_hub_and_proxy():
     c = configured(site_of())
     assert c.JupyterHub.spawner_class == "labkit_spawners.spawner.GpuSpawner"

@@ -76,6 +76,15 @@ def test_the_proxy_listens_where_the_site_says_and_takes_orders_on_loopback(plac
     assert "--default-target http://" in command and "ssl" not in command
 
 
+def test_with_names_for_people_it_routes_by_name(place, on_path, wheel):
+    program(place / "node_modules/configurable-http-proxy/bin/configurable-http-proxy", "")
+    plain = proxy_command(Site())
+    assert "--host-routing" not in plain and plain[1] == "--require"
+    assert Path(plain[2]).is_file()
+    named = proxy_command(Site(hub=Hub(subdomain_host="https://lab.example.org")))
+    assert "--host-routing" in named and "--require" not in named
+
+
 def test_with_tls_it_asks_the_hub_and_sessions_by_its_certificate(place, on_path, wheel):
     program(place / "node_modules/configurable-http-proxy/bin/configurable-http-proxy", "")
     site = Site(state=Path("/lab/state"), hub=Hub(internal_ssl=True))
