@@ -1,0 +1,133 @@
+"""What can be done with the token of a session: to be that session, and nothing more."""
+
+import json
+
+import pytest
+
+from tests.hub.real_lab import Browser
+from tests.slurm.slurm_lab import SlurmLab
+from tests.waiting import wait_for
+
+PORT = "/hub/api/labkit/port"
+SCOPES = [
+    "access:servers!server=alice/",
+    "read:users:activity!user=alice",
+    "read:users:groups!user=alice",
+    "read:users:name!user=alice",
+    "users:activity!user=alice",
+]
+"""JupyterHub's own for a session: to know who comes, if it is its person, and to say 'in use'."""
+
+
+@pytest.fixture(scope="module")
+def sessions(lab: SlurmLab) -> dict[str, dict]:
+    """The records of alice's and bob's, which run; their tokens are in them."""
+    for name in ("alice", "bob"):
+        browser = lab.browser(name)
+        browser.ask("/hub/spawn")
+        assert browser.ask("/hub/spawn", form={"profile": "share"}).status == 200
+        wait_for(lambda n=name, b=browser: b.session(n).get("ready"), f"{name}'s session")
+    return {name: lab.record(name) for name in ("alice", "bob")}
+
+
+@pytest.fixture
+def nobody(lab: SlurmLab) -> Browser:
+    """Without cookies."""
+    return Browser(lab.base)
+
+
+def test_its_scopes_are_the_narrowest(nobody: Browser, sessions: dict[str, dict]):
+    me = nobody.ask("/hub/api/user", token=sessions["alice"]["api_token"]).json()
+    assert sorted(me["scopes"]) == SCOPES
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/hub/api/users", None),
+        ("GET", "/hub/api/users/bob", None),
+        ("GET", "/hub/api/proxy", None),
+        ("GET", "/hub/api/services", None),
+        ("POST", "/hub/api/users/alice/server", {"profile": "notebook"}),
+        ("POST", "/hub/api/users/alice/servers/second", {"profile": "notebook"}),
+        ("DELETE", "/hub/api/users/alice/server", {}),
+        ("PATCH", "/hub/api/users/alice/servers/second", {"user_options": {}}),
+        ("POST", "/hub/api/users/alice/tokens", {}),
+        ("GET", "/hub/api/users/alice/tokens", None),
+        ("POST", "/hub/api/users/bob/activity", {"last_activity": "2030-01-01T00:00:00Z"}),
+        ("POST", "/hub/api/shutdown", {}),
+        ("GET", "/user/bob/api/contents", None),
+        ("POST", "/hub/api/batchspawner", {"port": 22}),
+    ],
+)
+def test_it_opens_nothing_else(
+    nobody: Browser, sessions: dict[str, dict], method: str, path: str, body: dict | None
+):
+    answer = nobody.ask(path, method=method, body=body, token=sessions["alice"]["api_token"])
+    assert answer.status in (403, 404), (path, answer)
+
+
+def test_it_may_say_its_own_port_and_nothing_more(
+    lab: SlurmLab, nobody: Browser, sessions: dict[str, dict]
+):
+    alice, bob = sessions["alice"], sessions["bob"]
+    own = {"port": alice["port"], "nonce": alice["nonce"]}
+
+    def say(said: object, record: dict = alice) -> int:
+        body = said if isinstance(said, bytes) else json.dumps(said).encode()
+        return nobody.ask(PORT, method="POST", body=body, token=record["api_token"]).status
+
+    assert say(own) == 204, "again, as where the answer was lost"
+    assert say({**own, "port": 22}) == 409
+    assert say({**own, "port": bob["port"]}) == 409
+    assert say({**own, "nonce": bob["nonce"]}) == 409
+    assert say(own, bob) == 409
+    for more in ("ip", "host", "cmd", "user", "state", "job_id", "__init__"):
+        assert say({**own, more: "x"}) == 400, more
+    for wrong in (0, -1, 65536, 2**64, "22", 22.0, True, None, [22], {"port": 22}, "$(id)"):
+        assert say({**own, "port": wrong}) == 400, wrong
+    for wrong in (None, 7, ["x"], True):
+        assert say({**own, "nonce": wrong}) == 400, wrong
+    for wrong in (b"", b"[]", b"{" * 190, b"\xff", b" " * 10_000, b'{"port": NaN, "nonce": "x"}'):
+        assert say(wrong) == 400, wrong
+    assert nobody.ask(PORT, method="POST", body=own).status == 403, "without a token"
+    assert lab.browser("alice").ask(PORT, method="POST", body=own).status == 403, "by a browser"
+    assert nobody.ask(PORT, token=alice["api_token"]).status in (404, 405), "by a GET"
+    assert [lab.record(name)["port"] for name in sessions] == [alice["port"], bob["port"]]
+
+
+def test_a_page_elsewhere_starts_nothing(lab: SlurmLab):
+    """Cookies come with what another site has a browser send; the hub's secret token does not."""
+    alice = lab.browser("alice")
+    elsewhere = {"Origin": "https://evil.example.org", "Referer": "https://evil.example.org/x",
+                 "Sec-Fetch-Site": "cross-site"}  # fmt: skip
+    link = {**elsewhere, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    for path in ("/hub/spawn/alice/evil?opt-profile=gpu", "/hub/spawn/alice/evil?profile=gpu"):
+        assert 'id="spawn_form"' in alice.ask(path, headers=link).text
+    sent = "application/x-www-form-urlencoded"
+    for path in ("/hub/spawn/alice/evil", "/hub/api/users/alice/servers/evil"):
+        for xsrf in (b"", b"&_xsrf=guessed"):
+            answer = alice.post_form(
+                path, b"profile=notebook" + xsrf, {**link, "Content-Type": sent}
+            )
+            assert answer.status == 403, (path, answer)
+    assert "evil" not in alice.sessions("alice") and lab.record("alice", "evil") == {}
+
+
+def test_who_one_is_says_the_sign_in_alone(lab: SlurmLab):
+    """bob's cookies, token or name open nothing of alice's."""
+    bob = lab.browser("bob")
+    token = bob.ask("/hub/api/users/bob/tokens", method="POST", body={}).json()["token"]
+    for path, method in (
+        ("/hub/api/users/alice", "GET"),
+        ("/hub/api/users/alice/server", "POST"),
+        ("/hub/api/users/alice/server", "DELETE"),
+        ("/hub/api/users/alice/servers/x", "POST"),
+        ("/hub/api/users/alice/server/progress", "GET"),
+        ("/hub/api/users/alice/tokens", "POST"),
+        ("/hub/spawn/alice", "GET"),
+        ("/user/alice/lab", "GET"),
+    ):
+        for own in (None, token):
+            answer = bob.ask(path, method=method, body=None if method == "GET" else {}, token=own)
+            assert answer.status in (403, 404), (path, method, answer)
