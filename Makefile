@@ -27,7 +27,7 @@ test: $(VENV)/.test ## set up, and pass every test
 	$(BIN)/python -m pytest tests/unit -n 2
 	$(BIN)/python -m pytest tests/ray
 	$(BIN)/python -m pytest tests/hub tests/browser
-	$(BIN)/python -m pytest tests/slurm
+	$(BIN)/python -m pytest tests/slurm tests/security
 
 check: $(VENV)/.test ## formatting, types, directions of imports, imports of each extra
 	$(BIN)/ruff format --check .
@@ -39,10 +39,11 @@ check: $(VENV)/.test ## formatting, types, directions of imports, imports of eac
 bench: $(VENV)/.test ## speed and memory beside the peers, as ratios; about half an hour
 	$(BIN)/python -m tests.bench
 
-soak: $(VENV)/.test ## what repeats: 20 rounds of the faults
+soak: $(VENV)/.test ## what repeats: 20 rounds of the faults, 10,000 attacks
 	$(BIN)/python -m pytest tests/unit --soak -n 2
 	$(BIN)/python -m pytest tests/ray --soak
 	$(BIN)/python -m pytest tests/hub tests/browser --soak
+	$(BIN)/python -m pytest tests/security --soak
 
 slurm-up: $(VENV)/.test ## a real Slurm of four nodes on this machine, as root; see tests/slurm/cluster.sh
 	LABKIT_SLURM_PYTHON=$(abspath $(BIN))/python tests/slurm/cluster.sh up
