@@ -6,11 +6,14 @@ session's pair is made in memory and travels with its job: no key of a session i
 hub's.
 """
 
+import asyncio
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from certipy import Certipy
@@ -44,6 +47,7 @@ _HERE = ("localhost", "127.0.0.1", "::1")
 _YEAR = timedelta(days=365)
 _AUTHORITY_FOR, _PROXY_FOR, _SESSION_FOR = 30 * _YEAR, 5 * _YEAR, 2 * _YEAR
 """A session's begins when its job is submitted, which may wait long."""
+_SHOWN_WITHIN_S = 10
 _BEHIND = timedelta(days=1)
 """How far a node's clock may be behind."""
 
@@ -134,6 +138,28 @@ def session_certificates(store: str, trusted: str, names: Iterable[str]) -> Cert
     return Certificates(
         key=pair.key_pem, certificate=pair.certificate_pem, trusted=Path(trusted).read_text()
     )
+
+
+def fingerprint_of(certificates: Certificates) -> str:
+    """Tells a session's certificate from all others."""
+    loaded = x509.load_pem_x509_certificate(certificates.certificate.encode())
+    return loaded.fingerprint(SHA256()).hex()
+
+
+async def fingerprint_at(host: str, port: int, hub: Mapping[str, Any]) -> str:
+    """Of the certificate that is shown there; '' where none of ours is. `hub`: its settings."""
+    from jupyterhub.utils import make_ssl_context  # of the hub alone; slow to import elsewhere
+
+    names = ("internal_ssl_key", "internal_ssl_cert", "internal_ssl_ca")
+    context = make_ssl_context(*(hub[name] for name in names))
+    try:
+        async with asyncio.timeout(_SHOWN_WITHIN_S):
+            _, writer = await asyncio.open_connection(host, port, ssl=context)
+    except OSError:
+        return ""
+    shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.close()
+    return sha256(shown).hexdigest()
 
 
 def make_authority(name: str) -> Pair:

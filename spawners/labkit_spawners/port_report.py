@@ -25,6 +25,8 @@ class PortReportHandler(APIHandler):
             raise web.HTTPError(403, "Only a session that is starting may say its port.")
         port, nonce = self._report()
         await spawner.locate()
+        if not await spawner.is_own_port(port):
+            raise web.HTTPError(409, "What listens there does not show this session's certificate.")
         if not spawner.port_reported(port, nonce):
             raise web.HTTPError(409, "This session was replaced by another, or does not start.")
         self.set_status(204)

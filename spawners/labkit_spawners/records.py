@@ -31,6 +31,8 @@ class SessionRecord:
     nonce: str
     """Tells this start from all others; the job must show it."""
     api_token: str
+    certificate: str = ""
+    """The fingerprint of the one that it was given; '' where there is no TLS between them."""
     job_id: str = ""
     """'' while it is being submitted."""
     host: str = ""

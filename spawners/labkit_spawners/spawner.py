@@ -18,7 +18,12 @@ from labkit.schedulers.base import JobEnd, JobInfo, JobState, Outcome
 from labkit.settings import Profile
 from labkit_spawners import asking, mend, port_report
 from labkit_spawners.asking import bad_request, require_possible
-from labkit_spawners.certificates import SESSIONS, session_certificates
+from labkit_spawners.certificates import (
+    SESSIONS,
+    fingerprint_at,
+    fingerprint_of,
+    session_certificates,
+)
 from labkit_spawners.form import profile_form
 from labkit_spawners.options import (
     SessionOptions,
@@ -194,12 +199,15 @@ class GpuSpawner(BatchSpawnerBase):
         assert record is not None, "a session has its record before its job"
         profile = parse_options(record.options, self.lab.site.profiles)[1]
         watch = self.lab.watch(record.cluster)
+        certificates = await self._certificates(profile, watch)
+        if certificates is not None:
+            self.lab.records.update(record, certificate=fingerprint_of(certificates))
         request = SessionRequest(
             options=SessionOptions(**record.options),
             server=record.server,
             nonce=record.nonce,
             environment={k: v for k, v in self.get_env().items() if FROM_HUB.fullmatch(k)},
-            certificates=await self._certificates(profile, watch),
+            certificates=certificates,
         )
         self.job_id = await submit_session(
             self.lab.site,
@@ -264,6 +272,13 @@ class GpuSpawner(BatchSpawnerBase):
         if not self.state_gethost():
             self.lab.watch(self._cluster()).outdate()
             await self.query_job_status()
+
+    async def is_own_port(self, port: int) -> bool:
+        """Whether what listens there has this session's key: else it is another's, or nobody's."""
+        record, host = self._record(), self.state_gethost()
+        if record is None or not record.certificate:
+            return True
+        return await fingerprint_at(host, port, self.user.settings) == record.certificate
 
     def port_reported(self, port: int, nonce: str) -> bool:
         """Take the port that the session says. False where it is not the session that is meant."""

@@ -96,6 +96,34 @@ def test_it_may_say_its_own_port_and_nothing_more(
     assert [lab.record(name)["port"] for name in sessions] == [alice["port"], bob["port"]]
 
 
+def test_a_session_that_starts_may_not_say_anothers_port(
+    lab: SlurmLab, nobody: Browser, sessions: dict[str, dict]
+):
+    """Nor one where nothing listens: the hub looks whether its certificate is shown there."""
+    # Another session of bob's, whose Jupyter never listens.
+    settings = lab.cluster.home("bob") / ".jupyter" / "jupyter_server_config.py"
+    settings.parent.mkdir()
+    settings.write_text("import signal\nsignal.pause()\n")
+    lab.cluster.output(["chown", "-R", "bob:", settings.parent])
+    bob = lab.browser("bob")
+    path = "/hub/api/users/bob/servers/never"
+    assert bob.ask(path, method="POST", body={"profile": "share"}).status == 202
+    try:
+        job = wait_for(lambda: lab.record("bob", "never").get("job_id"), "its job")
+        wait_for(lambda: [job, "RUNNING"] in lab.queue("JobId", "State"), "its start")
+        record = lab.record("bob", "never")
+        for port in (sessions["alice"]["port"], sessions["bob"]["port"], 1, 22):
+            body = {"port": port, "nonce": record["nonce"]}
+            answer = nobody.ask(PORT, method="POST", body=body, token=record["api_token"])
+            assert answer.status == 409 and "certificate" in answer.text, (port, answer)
+        assert lab.record("bob", "never")["port"] == 0
+    finally:
+        settings.unlink()
+        bob.ask(path, method="DELETE", body={})
+        wait_for(lambda: "never" not in str(bob.sessions("bob")) or
+                 not bob.sessions("bob")["never"]["pending"], "its end")  # fmt: skip
+
+
 def test_a_page_elsewhere_starts_nothing(lab: SlurmLab):
     """Cookies come with what another site has a browser send; the hub's secret token does not."""
     alice = lab.browser("alice")

@@ -47,6 +47,9 @@ class SpawnerOfTest:
 
     async def locate(self) -> None: ...
 
+    async def is_own_port(self, port: int) -> bool:
+        return port != 22
+
     def port_reported(self, port: int, nonce: str) -> bool:
         self.port = port if nonce == "n" else 0
         return nonce == "n"
@@ -97,6 +100,12 @@ async def test_no_other_token_will_do(token):
 async def test_a_session_that_was_replaced_is_told():
     spawners = {"": SpawnerOfTest("t1")}
     assert await Request(said(nonce="old"), token="t1", spawners=spawners).post() == 409
+
+
+async def test_a_port_where_another_listens_is_refused():
+    spawner = SpawnerOfTest("t1")
+    assert await Request(said(port=22), token="t1", spawners={"": spawner}).post() == 409
+    assert spawner.port == 0
 
 
 BODIES = [
