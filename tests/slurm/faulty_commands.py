@@ -10,6 +10,7 @@ WRAPPER = """\
 #!/bin/bash
 # The file `fault` beside this says what is wrong with it; without the file, nothing is.
 name=${0##*/} fault=${0%/*}/$name.fault
+echo >>"${0%/*}/$name.calls"
 [ -e "$fault" ] || exec /usr/bin/$name "$@"
 read -r what <"$fault"
 case $what in
@@ -33,6 +34,9 @@ class FaultyCommands:
             wrapper = self.folder / name
             wrapper.write_text(WRAPPER)
             wrapper.chmod(0o755)
+            calls = self.folder / f"{name}.calls"
+            calls.write_text("")
+            calls.chmod(0o666)
 
     @property
     def setting(self) -> str:
@@ -47,3 +51,7 @@ class FaultyCommands:
             yield
         finally:
             fault.unlink()
+
+    def calls(self, name: str) -> int:
+        """How often it was run."""
+        return len((self.folder / f"{name}.calls").read_text())

@@ -118,10 +118,15 @@ class SlurmLab:
 
     def kill_hub(self) -> None:
         """kill -9, and wait until another is in its place."""
-        before = self._child("hub")
-        self.cluster.output(["kill", "-9", str(before)])
+        before = self.end_hub()
         wait_for(lambda: self._child("hub") != before, "a new hub")
         wait_for(Browser(self.base).ready, "the lab")
+
+    def end_hub(self) -> int:
+        """kill -9; the process id that it had."""
+        pid = self._child("hub")
+        self.cluster.output(["kill", "-9", str(pid)])
+        return pid
 
     def _child(self, name: str) -> int:
         """Its process id, as the cluster's machine counts."""
