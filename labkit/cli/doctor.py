@@ -8,11 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from textwrap import indent
 from typing import Any
 
 from labkit.accelerators import ACCELERATORS
-from labkit.cli.output import AsJson, print_json, say
+from labkit.cli.output import AsJson, print_finding, print_json
 from labkit.clusters import open_cluster
 from labkit.models.catalogue import list_models
 from labkit.runs.submit import RAY_MEMORY_BYTES
@@ -53,12 +52,7 @@ def doctor(*, json: AsJson = False) -> int:
         print_json({"well": well, "lines": [asdict(line) for line in lines], **_fits(pools)})
     else:
         for line in lines:
-            mark, style = ("✓", "green") if not line.fix else ("✗", "red")
-            if line.fix and not line.needed:
-                mark, style = ("!", "yellow")
-            say(f"{line.what}: {line.found}", mark=mark, style=style)
-            if line.fix:
-                say(indent(line.fix, "    "))
+            print_finding(line.what, line.found, line.fix, needed=line.needed)
     return 0 if well else 1
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from textwrap import indent
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -29,6 +30,19 @@ def say(text: str, *, style: str = "", mark: str = "", to_stderr: bool = False) 
     """Print text, which may have several lines. The style is the mark's where there is one."""
     made = Text(f"{mark} ", style) if mark else Text()
     console(to_stderr=to_stderr).print(made.append(printable(text), "" if mark else style))
+
+
+def print_finding(what: str, found: str, fix: str, *, needed: bool) -> None:
+    """One thing that was looked at; `fix` says what to do about it, and is empty where all is well.
+
+    `needed`: whether something fails without it.
+    """
+    mark, style = ("✓", "green") if not fix else ("✗", "red")
+    if fix and not needed:
+        mark, style = ("!", "yellow")
+    say(f"{what}: {found}", mark=mark, style=style)
+    if fix:
+        say(indent(fix, "    "))
 
 
 def console(*, to_stderr: bool = False) -> Console:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,10 @@ class Slurm:
     timeout_s: float = 10
     """A controller that is down is silent for eight seconds, then its commands fail."""
     environment: Mapping[str, str] = field(default_factory=dict)
+
+    def find(self, name: str) -> str | None:
+        """Where the command lies; None where it does not."""
+        return shutil.which(name, path=str(self.folder) if self.folder else None)
 
     async def run(self, name: str, *arguments: str, text: str = "") -> str:
         """What the command prints, given `text` to read. Raises SlurmError."""

@@ -47,14 +47,14 @@ def parse_partitions(text: str) -> dict[str, Partition]:
         values["PartitionName"]: Partition(
             name=values["PartitionName"],
             default=values["Default"] == "YES",
-            max_walltime_s=_seconds(values["MaxTime"]),
+            max_walltime_s=seconds_of(values["MaxTime"]),
         )
         for values in found
         if values["State"] == "UP"
     }
 
 
-def _seconds(text: str) -> int | None:
+def seconds_of(text: str) -> int | None:
     """Of '30', '30:00', '12:00:00' and '1-12:00:00' (man sbatch, --time)."""
     days, _, clock = text.rpartition("-")
     parts = clock.split(":")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from pydantic import BaseModel  # not beside every job: it is slow to import
@@ -231,6 +231,30 @@ class Scheduler(Protocol):
 
         Raises UsageError where it can never start.
         """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing of the site's settings that was looked at."""
+
+    key: str
+    """The key path in `labkit.toml`, or what else was looked at."""
+    found: str
+    fix: str = ""
+    """What is allowed and what to do; empty where all is well."""
+    needed: bool = True
+    """Whether sessions fail without it."""
+
+
+@runtime_checkable
+class CanBeChecked(Protocol):
+    """A scheduler that says what of a site's settings it would not do."""
+
+    async def check(
+        self, cluster: str, profiles: Mapping[str, JobSpec], hub_user: str
+    ) -> Sequence[Finding]:
+        """`profiles` has what each profile would submit on this cluster."""
         ...
 
 

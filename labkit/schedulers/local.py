@@ -29,7 +29,7 @@ from labkit.schedulers._local_queue import Machine, Request, forecast, needs, re
 from labkit.schedulers._local_start import LOOK, advance
 from labkit.schedulers._local_table import JobTable
 from labkit.schedulers._local_view import as_time, describe, pools
-from labkit.schedulers.base import Access, JobEnd, JobInfo, JobSpec, Pool
+from labkit.schedulers.base import Access, Finding, JobEnd, JobInfo, JobSpec, Pool
 from labkit.units import format_duration
 
 _MEMORY_SHARE = 0.9
@@ -95,6 +95,15 @@ class LocalScheduler:
     async def expected_start(self, job: JobSpec) -> datetime | None:
         """The latest that it can be; now, if it would start at once. Raises as `submit` does."""
         return await asyncio.to_thread(self._expected_start, job)
+
+    async def check(
+        self, cluster: str, profiles: Mapping[str, JobSpec], hub_user: str
+    ) -> Sequence[Finding]:
+        machine = await asyncio.to_thread(self._table.machine)
+        return [
+            Finding(key=f"profiles.{name}", found=f"on the cluster {cluster!r}", fix=why or "")
+            for name, why in ((name, refusal(job, machine)) for name, job in profiles.items())
+        ]
 
     def _submit(self, spec: JobSpec) -> str:
         _refuse(spec, self._table.machine())

@@ -24,7 +24,9 @@ from labkit.schedulers._slurm_access import (
     parse_permits,
     parse_reservations,
 )
+from labkit.schedulers._slurm_check import check_names, check_profile, check_slurm
 from labkit.schedulers._slurm_commands import Slurm, SlurmError
+from labkit.schedulers._slurm_facts import COMMANDS, ask_facts
 from labkit.schedulers._slurm_nodes import parse_nodes, parse_partitions, pools
 from labkit.schedulers._slurm_submit import arguments, refusal, script
 from labkit.schedulers._slurm_view import (
@@ -34,7 +36,7 @@ from labkit.schedulers._slurm_view import (
     places,
     queue_format,
 )
-from labkit.schedulers.base import Access, JobEnd, JobInfo, JobSpec, Pool
+from labkit.schedulers.base import Access, Finding, JobEnd, JobInfo, JobSpec, Pool
 
 _USER = re.compile(r"[A-Za-z0-9_][\w.-]*\$?")
 _JOB_ID = re.compile(r"\d{1,18}")
@@ -164,6 +166,26 @@ class SlurmScheduler:
         said = await self._sbatch(job, "--test-only", *arguments(job), text="#!/bin/sh\n")
         found = re.search(r"to start at (\S+)", said)
         return parse_time(found[1]) if found else None
+
+    async def check(
+        self, cluster: str, profiles: Mapping[str, JobSpec], hub_user: str
+    ) -> Sequence[Finding]:
+        key = f"clusters.{cluster}"
+        if missing := [name for name in COMMANDS if not self._slurm.find(name)]:
+            folder = self._settings.commands or os.environ.get("PATH", "")
+            fix = f"They are not in {folder}. Name the folder of Slurm's commands."
+            return [Finding(key=f"{key}.commands", found=f"no {', '.join(missing)}", fix=fix)]
+        try:
+            facts = await ask_facts(self._slurm, hub_user)
+        except SlurmError as error:
+            conf = self._settings.conf or "left out: Slurm finds its own slurm.conf"
+            fix = f"{error} Name the slurm.conf of this cluster, and see whether slurmctld runs."
+            return [Finding(key=f"{key}.conf", found=str(conf), fix=fix)]
+        found = [*check_slurm(facts, hub_user)]
+        found += check_names(facts, cluster, self._settings.partition, self._settings.account)
+        for name, job in profiles.items():
+            found += check_profile(facts, name, self._placed(job))
+        return found
 
     def _placed(self, job: JobSpec) -> JobSpec:
         settings = self._settings

@@ -59,6 +59,8 @@ class SessionRequest(BaseModel):
     """What the hub has to say to the session, its token too."""
     certificates: Certificates | None = None
     """None where there is no TLS between them."""
+    check_only: bool = False
+    """Only ask the cluster whether it would take the session; nothing is started."""
 
 
 def as_the_hub(site: Site, cluster: str, person: str) -> bool:
@@ -79,9 +81,14 @@ async def submit_session(
     """The id of the job. Raises LabkitError with a sentence for the person."""
     if as_hub:
         return await submit_as_self(site, scheduler, person, request, accelerator)
+    return await ask_helper(helper_command(person), request)
+
+
+def helper_command(person: str) -> list[str]:
+    """The one thing that the hub may do as that person. Raises UsageError for none of the name."""
     unix_home(person)  # also so that no name is taken for an option
     helper = Path(sys.executable).parent / HELPER
-    return await _ask_helper(["sudo", "-n", "-u", person, "--", str(helper)], request)
+    return ["sudo", "-n", "-u", person, "--", str(helper)]
 
 
 async def submit_as_self(
@@ -91,6 +98,7 @@ async def submit_as_self(
     request: SessionRequest,
     accelerator: str = "cpu",
 ) -> str:
+    """The id of the job; '' where it was only checked. Raises LabkitError."""
     name, profile = parse_options(request.options.model_dump(), site.profiles)
     await require_permitted(site, JobWatch(scheduler), person, name, profile)
     job = session_job(
@@ -103,6 +111,9 @@ async def submit_as_self(
         certificates=request.certificates.model_dump_json() if request.certificates else "",
         accelerator=accelerator,
     )
+    if request.check_only:
+        await scheduler.expected_start(job)  # raises where it can never start
+        return ""
     return await scheduler.submit(job)
 
 
@@ -110,7 +121,8 @@ def profile_of(site: Site, request: SessionRequest) -> Profile:
     return parse_options(request.options.model_dump(), site.profiles)[1]
 
 
-async def _ask_helper(command: list[str], request: SessionRequest) -> str:
+async def ask_helper(command: list[str], request: SessionRequest) -> str:
+    """As `submit_as_self`, in another process."""
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.PIPE,

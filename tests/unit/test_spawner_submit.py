@@ -14,13 +14,14 @@ from labkit.schedulers._slurm_submit import arguments, gres, refusal, script
 from labkit.schedulers.base import JobKind, JobResources, JobSpec
 from labkit.settings import Cluster, Site
 from labkit_spawners.session_job import unix_home
-from labkit_spawners.submit import MAX_REQUEST, _answer, as_the_hub
+from labkit_spawners.submit import MAX_REQUEST, _answer, as_the_hub, submit_as_self
 from labkit_spawners.submit_helper import (
     become_myself,
     main,
     read_request,
     trusted_site,
 )
+from tests.unit.fake_lab import FakeScheduler, fake_lab
 
 SECRET = "token-nobody-may-read"
 GOOD = {
@@ -65,6 +66,14 @@ def test_a_request_that_is_not_as_it_must_be_is_refused_without_its_secrets(chan
     with pytest.raises(LabkitError, match="not as it must be") as caught:
         read_request(text(**changes))
     assert SECRET not in str(caught.value)
+
+
+async def test_a_request_that_only_asks_starts_nothing(site):
+    scheduler = FakeScheduler()
+    lab = fake_lab(site, scheduler)
+    request = read_request(text(check_only=True))
+    assert await submit_as_self(lab.site, scheduler, "ana", request) == ""
+    assert scheduler.submitted == []
 
 
 @pytest.mark.parametrize("junk", [b"", b"[]", b"\xff\xfe", b"{" * 5000])
