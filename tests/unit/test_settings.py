@@ -57,6 +57,7 @@ queue_timeout = "2d"
 starting_timeout = "5m"
 mend_every = "10m"
 internal_ssl = true
+subdomain_host = "https://lab.example.org"
 trust_everyone = true
 
 [limits.students]
@@ -118,6 +119,7 @@ def test_every_key_is_read(home, tmp_path, monkeypatch):
         starting_timeout=300,
         mend_every=600,
         internal_ssl=True,
+        subdomain_host="https://lab.example.org",
         trust_everyone=True,
     )
     assert site.profiles == {
