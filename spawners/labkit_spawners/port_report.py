@@ -1,17 +1,20 @@
 """Where a session says on which port it listens.
 
 It takes one whole number, from the one server whose token comes with it, and nothing else.
-Importing batchspawner mounts a handler of its own that sets whatever it is told on the
-spawner of whoever tells it; it is taken out here.
+Importing batchspawner mounts a route of its own, which trusts its caller more; for sessions of
+ours it is not there. A hub that has labkit installed and starts sessions by batchspawner keeps it.
 """
 
 import json
 from hmac import compare_digest
+from typing import Any
 
+from batchspawner.api import BatchSpawnerAPIHandler
 from jupyterhub.apihandlers import APIHandler, default_handlers
 from tornado import web
 
 PATH = "/api/labkit/port"
+BATCHSPAWNERS = "/api/batchspawner"
 MAX_BODY = 200
 
 
@@ -20,7 +23,7 @@ class PortReportHandler(APIHandler):
         """It is asked with a token alone; a browser's cookie is worth nothing here."""
 
     async def post(self) -> None:
-        spawner = self._spawner_of_token()
+        spawner = spawner_of_token(self)
         if spawner is None:
             raise web.HTTPError(403, "Only a session that is starting may say its port.")
         port, nonce = self._report()
@@ -31,26 +34,41 @@ class PortReportHandler(APIHandler):
             raise web.HTTPError(409, "This session was replaced by another, or does not start.")
         self.set_status(204)
 
-    def _spawner_of_token(self):
-        """The spawner whose own token came with the request; a person's other tokens are none."""
-        token, user = self.get_auth_token(), self.get_current_user_token()
-        if not token or user is None or not hasattr(user, "spawners"):
-            return None
-        return next(
-            (
-                spawner
-                for spawner in user.spawners.values()
-                if compare_digest(spawner.api_token.encode(), token.encode())
-                and hasattr(spawner, "port_reported")
-            ),
-            None,
-        )
-
     def _report(self) -> tuple[int, str]:
         report = parse_report(self.request.body)
         if report is None:
             raise web.HTTPError(400, 'The body must be {"port": 1 to 65535, "nonce": "…"}.')
         return report
+
+
+class BatchspawnersHandler(BatchSpawnerAPIHandler):
+    """batchspawner's own, which reaches no session of ours."""
+
+    async def prepare(self) -> None:
+        if _is_ours(self.settings["spawner_class"]):
+            raise web.HTTPError(404)
+        await super().prepare()
+        if spawner_of_token(self) is not None:
+            raise web.HTTPError(404)
+
+
+def spawner_of_token(handler: APIHandler) -> Any:
+    """The spawner of ours whose own token came; a person's other tokens are none."""
+    token, user = handler.get_auth_token(), handler.get_current_user_token()
+    if not token or user is None or not hasattr(user, "spawners"):
+        return None
+    return next(
+        (
+            spawner
+            for spawner in user.spawners.values()
+            if compare_digest(spawner.api_token.encode(), token.encode()) and _is_ours(spawner)
+        ),
+        None,
+    )
+
+
+def _is_ours(spawner: Any) -> bool:
+    return hasattr(spawner, "port_reported")
 
 
 def parse_report(body: bytes) -> tuple[int, str] | None:
@@ -67,8 +85,7 @@ def parse_report(body: bytes) -> tuple[int, str] | None:
 
 
 def mount() -> None:
-    """Put ours among the hub's handlers, and batchspawner's out of them."""
-    ours = (PATH, PortReportHandler)
-    default_handlers[:] = [
-        handler for handler in default_handlers if handler[0] not in ("/api/batchspawner", PATH)
-    ] + [ours]
+    """Put ours among the hub's handlers, and ours in place of batchspawner's."""
+    ours = {PATH: PortReportHandler, BATCHSPAWNERS: BatchspawnersHandler}
+    others = [handler for handler in default_handlers if handler[0] not in ours]
+    default_handlers[:] = [*others, *ours.items()]

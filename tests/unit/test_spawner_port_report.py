@@ -1,42 +1,75 @@
-"""One route takes a session's port; batchspawner's, which trusts its caller, is gone."""
+"""One route takes the port; batchspawner's, which trusts its caller, reaches none of ours."""
 
 import importlib
 import json
 from types import SimpleNamespace
+from unittest.mock import AsyncMock, patch
 
 import batchspawner.api
 import pytest
+from batchspawner import SlurmSpawner
+from batchspawner.api import BatchSpawnerAPIHandler
 from hypothesis import given
 from hypothesis import strategies as st
 from jupyterhub.apihandlers import default_handlers
 from tornado.web import HTTPError
 
-import labkit_spawners.spawner  # noqa: F401  it mounts the route
 from labkit_spawners import port_report
-from labkit_spawners.port_report import MAX_BODY, PATH, PortReportHandler
+from labkit_spawners.port_report import (
+    BATCHSPAWNERS,
+    MAX_BODY,
+    PATH,
+    BatchspawnersHandler,
+    PortReportHandler,
+)
+from labkit_spawners.spawner import GpuSpawner
 
 
-def routes(path: str) -> list:
-    return [handler for handler in default_handlers if handler[0] == path]
+def routes(path: str) -> list[type]:
+    return [handler[1] for handler in default_handlers if handler[0] == path]
 
 
-def test_there_is_our_route_once_and_batchspawners_not():
-    assert routes("/api/batchspawner") == []
-    assert [handler[1] for handler in routes(PATH)] == [PortReportHandler]
+def test_each_route_is_there_once_and_is_ours():
+    assert routes(BATCHSPAWNERS) == [BatchspawnersHandler]
+    assert routes(PATH) == [PortReportHandler]
 
 
 def test_also_when_it_is_mounted_again():
     port_report.mount()
     port_report.mount()
-    assert len(routes(PATH)) == 1
+    assert routes(PATH) == [PortReportHandler]
 
 
 def test_also_when_batchspawner_was_imported_anew():
     before = list(default_handlers)
     importlib.reload(batchspawner.api)
-    assert routes("/api/batchspawner")  # what importing it does
+    assert len(routes(BATCHSPAWNERS)) == 2  # what importing it does
     port_report.mount()
     assert default_handlers == before
+
+
+async def prepared(spawner_class: type, token: str, spawner: object) -> int:
+    """What batchspawner's route answers before it does anything; 0 where it goes on."""
+    handler = BatchspawnersHandler.__new__(BatchspawnersHandler)
+    handler.application = SimpleNamespace(settings={"spawner_class": spawner_class})  # type: ignore
+    handler.get_auth_token = lambda: token  # type: ignore[method-assign]
+    user = SimpleNamespace(spawners={"": spawner})
+    handler.get_current_user_token = lambda: user  # type: ignore[method-assign]
+    with patch.object(BatchSpawnerAPIHandler, "prepare", AsyncMock()):
+        try:
+            await handler.prepare()
+        except HTTPError as error:
+            return error.status_code
+    return 0
+
+
+async def test_batchspawners_route_is_for_batchspawners_own_sessions_alone():
+    ours, other = SpawnerOfTest("t1"), SimpleNamespace(api_token="t1")
+    assert await prepared(SlurmSpawner, "t1", other) == 0
+    assert await prepared(GpuSpawner, "t1", ours) == 404
+    assert await prepared(GpuSpawner, "a person's own token", ours) == 404
+    # Where a spawner that chooses among others has chosen ours.
+    assert await prepared(SlurmSpawner, "t1", ours) == 404
 
 
 class SpawnerOfTest:
