@@ -1,7 +1,8 @@
 """`python -m tests.bench`: speed, quality and memory beside their peers, as ratios in one run.
 
 Sections: `start` (commands, imports, a run's first step), `lab` (from a click to one's own
-Lab beside a bare hub), `loop` (the training loop beside
+Lab beside a bare hub), `slurm` (the same on a real Slurm beside plain batchspawner, and what
+many sessions cost), `loop` (the training loop beside
 transformers' Trainer), `accuracy` (BANKING77 with the default settings). Called by
 `make bench`; docs/benchmarks.md keeps what was seen.
 """
@@ -11,13 +12,14 @@ import logging
 import time
 
 from labkit.accelerators.cpu import num_cpus
-from tests.bench import accuracy, lab, loop, start
+from tests.bench import accuracy, lab, loop, slurm, start
 from tests.bench.machine import describe
 from tests.bench.table import Table
 
 SECTIONS = {
     "start": start.measure,
     "lab": lab.measure,
+    "slurm": slurm.measure,
     "loop": loop.measure,
     "accuracy": accuracy.measure,
 }

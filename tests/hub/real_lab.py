@@ -101,6 +101,13 @@ class Browser:
         except OSError:
             return False
 
+    def events(self, path: str) -> Iterator[dict[str, Any]]:
+        """What a stream tells, as it comes, until it is over."""
+        with self._opener.open(self.base + path, timeout=60) as lines:
+            for line in lines:
+                if line.startswith(b"data:"):
+                    yield json.loads(line[5:])
+
     def xsrf(self) -> str:
         """Of the hub's pages."""
         return next((c.value or "" for c in self.jar if c.name == "_xsrf" and "/hub" in c.path), "")

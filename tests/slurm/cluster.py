@@ -47,8 +47,12 @@ def why_not() -> str | None:
 class SlurmCluster:
     """Four nodes, the users alice, bob and carol, and `hub`, which runs no jobs of its own."""
 
-    def __init__(self, number: int | None = None) -> None:
-        """`number` is that of `LABKIT_SLURM_NUMBER`: a cluster beside others, if not None."""
+    def __init__(self, number: int | None = None, cores: int = 16) -> None:
+        """`number` is that of `LABKIT_SLURM_NUMBER`: a cluster beside others, if not None.
+
+        Each node says that it has `cores`, as a node need not have what it says.
+        """
+        self._cores = cores
         self._number = os.environ.get("LABKIT_SLURM_NUMBER", "") if number is None else str(number)
         default = f"/tmp/labkit-slurm{self._number}"
         self.folder = Path(os.environ.get("LABKIT_SLURM_DIR", default))
@@ -234,6 +238,7 @@ class SlurmCluster:
             **os.environ,
             "LABKIT_SLURM_DIR": str(self.folder),
             "LABKIT_SLURM_NUMBER": self._number,
+            "LABKIT_SLURM_CORES": str(self._cores),
             "LABKIT_SLURM_PYTHON": sys.executable,
         }
 

@@ -9,6 +9,7 @@
 #   LABKIT_SLURM_DIR     the folder of everything (/tmp/labkit-slurm)
 #   LABKIT_SLURM_PYTHON  the Python whose packages jobs get (the checkout's .venv/bin/python)
 #   LABKIT_SLURM_NUMBER  1, 2, …: a second cluster beside the first (folder, network, ports)
+#   LABKIT_SLURM_CORES   how many cores each node says it has, with 4 GB for each (16)
 #
 # The cluster is one process namespace with mounts, /etc and /run of its own: the machine's /etc is
 # never written, and the death of its first process ends all that runs in it. Nodes are namespaces
@@ -18,6 +19,7 @@ umask 022
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 STARTED_US=${EPOCHREALTIME/./}
 NUMBER=${LABKIT_SLURM_NUMBER:-}
+CORES=${LABKIT_SLURM_CORES:-16}
 LAB=${LABKIT_SLURM_DIR:-/tmp/labkit-slurm$NUMBER}
 export LABKIT_SLURM_DIR=$LAB LABKIT_SLURM_NUMBER=$NUMBER
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}
@@ -195,7 +197,7 @@ AccountingStorageEnforce=associations,limits,qos,safe
 AccountingStorageTRES=gres/gpu,gres/gpu:h100,gres/gpu:a100,gres/gpu:1g.10gb,gres/shard
 # Not job_env: a session's token would lie in the database.
 AccountingStoreFlags=job_comment,job_script
-NodeName=DEFAULT CPUs=16 Boards=1 SocketsPerBoard=1 CoresPerSocket=16 ThreadsPerCore=1 RealMemory=64000
+NodeName=DEFAULT CPUs=$CORES Boards=1 SocketsPerBoard=1 CoresPerSocket=$CORES ThreadsPerCore=1 RealMemory=$((CORES * 4000))
 NodeName=n1 NodeAddr=$NET.11 Gres=gpu:h100:4
 NodeName=n2 NodeAddr=$NET.12 Gres=gpu:h100:4
 NodeName=n3 NodeAddr=$NET.13 Gres=gpu:a100:2,shard:16

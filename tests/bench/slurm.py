@@ -1,0 +1,141 @@
+"""From a click to one's own Lab on a real Slurm, beside plain batchspawner; and where time goes.
+
+Both hubs stand side by side on the test cluster and take turns. Each figure is from the press of
+the button to the answer 200 of `/user/NAME/lab` through the proxy, the job's start included.
+"""
+
+import re
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from tests.bench import slurm_calls, slurm_many
+from tests.bench.table import Table, skipped
+from tests.hub.real_lab import Browser
+from tests.slurm.cluster import SlurmCluster, why_not
+from tests.slurm.plain_hub import PlainHub
+from tests.slurm.slurm_lab import SlurmLab
+
+TITLE = "From the click to /user/NAME/lab on Slurm"
+GOAL_RATIO = 0.7
+PLAIN = "batchspawner"
+AS_SHIPPED = 'c.JupyterHub.log_level = "INFO"\nc.Spawner.poll_interval = 30\n'
+_LOG_TIME = r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d\.\d{3})"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One hub to press the button of."""
+
+    browser: Browser
+    body: Mapping[str, str]
+
+    def click(self) -> float:
+        """Seconds from the start request to the first 200 of one's own Lab."""
+        started = time.perf_counter()
+        path = "/hub/api/users/alice/server"
+        answer = self.browser.ask(path, method="POST", body=dict(self.body))
+        assert answer.status in (201, 202), answer.text
+        for event in self.browser.events(f"{path}/progress"):
+            assert not event.get("failed"), event
+        page = self.browser.ask("/user/alice/lab")
+        assert page.status == 200 and "jupyter-config-data" in page.text, page.url
+        return time.perf_counter() - started
+
+
+def measure(*, quick: bool, threads: int, seeds: int) -> Iterator[Table]:
+    if reason := why_not():
+        yield skipped(TITLE, reason)
+        return
+    with SlurmCluster().running() as cluster:
+        yield from side_by_side(cluster, repeats=3 if quick else 9)
+    with SlurmCluster(cores=slurm_calls.CORES).running() as cluster:
+        sessions, seconds = ([3, 10], 20) if quick else ([10, 100, 300], 60)
+        yield from slurm_calls.measure(cluster, sessions=sessions, seconds=seconds)
+    with SlurmCluster().running() as cluster:
+        people, size, rounds, seconds = (60, 20, 2, 20) if quick else (1000, 100, 3, 60)
+        yield from slurm_many.measure(
+            cluster, people=people, at_once=size, rounds=rounds, seconds=seconds
+        )
+
+
+def side_by_side(cluster: SlurmCluster, repeats: int) -> Iterator[Table]:
+    plain = PlainHub(cluster, ours=False, profile="notebook", more=AS_SHIPPED)
+    with SlurmLab(cluster).running() as lab, plain.running():
+        contenders = {
+            "labkit": Contender(lab.browser("alice"), {"profile": "notebook"}),
+            PLAIN: Contender(plain.browser("alice"), {}),
+        }
+        yield clicks(contenders, repeats)
+        yield stages(lab, contenders["labkit"], repeats)
+
+
+def clicks(contenders: Mapping[str, Contender], repeats: int) -> Table:
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(repeats):
+        for name, contender in contenders.items():
+            seconds[name].append(contender.click())
+            contender.browser.stop_session("alice")
+    medians = {name: statistics.median(each) for name, each in seconds.items()}
+    rows = [
+        [name, f"{median:.2f}", f"{median / medians[PLAIN]:.2f} ×", spread(seconds[name])]
+        for name, median in medians.items()
+    ]
+    return Table(
+        TITLE,
+        ["", "seconds, median", f"of {PLAIN}", "all"],
+        rows,
+        [f"Goal: at most {GOAL_RATIO:.2f} ×."],
+    )
+
+
+def spread(values: Sequence[float]) -> str:
+    return " ".join(f"{value:.1f}" for value in values)
+
+
+def stages(lab: SlurmLab, labkit: Contender, repeats: int) -> Table:
+    """Where the seconds of ours go, by what the logs of hub, Slurm and session say."""
+    taken: dict[str, list[float]] = {}
+    for _ in range(repeats):
+        clicked = datetime.now().timestamp()
+        whole = labkit.click()
+        moments = {"click": clicked, **moments_of(lab), "the Lab's page": clicked + whole}
+        for earlier, later in zip(moments, list(moments)[1:], strict=False):
+            taken.setdefault(later, []).append(moments[later] - moments[earlier])
+        labkit.browser.stop_session("alice")
+    rows = [[name, f"{statistics.median(each):.2f}"] for name, each in taken.items()]
+    return Table(
+        "Where the time of labkit goes", ["until", "seconds, median"], rows, ["Medians do not add."]
+    )
+
+
+def moments_of(lab: SlurmLab) -> dict[str, float]:
+    """When each step of the session that runs now was, in seconds since the epoch."""
+    record = lab.record("alice")
+    job, log = record["job_id"], lab.cluster.folder / "log"
+    hub = (lab.state / "hub" / "hub.log").read_text()
+    slurmd = (log / f"slurmd-{record['host']}.log").read_text()
+    session = (lab.cluster.home("alice") / ".labkit" / "sessions" / "_.log").read_text()
+    controller = (log / "slurmctld.log").read_text()
+    return {
+        "Slurm has the job (sudo, labkit-submit, sbatch)": last(
+            rf"\[{_LOG_TIME}\] _slurm_rpc_submit_batch_job: JobId={job} ", controller
+        ),
+        "Slurm gives it a node": last(
+            rf"\[{_LOG_TIME}\] sched\S* (?:Allocate|_start_job: Started) JobId={job} ", controller
+        ),
+        "the node starts it": last(rf"\[{_LOG_TIME}\] Launching batch job {job} ", slurmd),
+        "Jupyter is imported and configured": last(rf"{_LOG_TIME} \S+\] .*", session, first=True),
+        "Jupyter listens": last(rf"{_LOG_TIME} \S+\] Jupyter Server .* is running at", session),
+        "the hub knows the port": last(rf"{_LOG_TIME} .* POST /hub/api/labkit/port", hub),
+        "the hub has its answer": last(rf"{_LOG_TIME} .* took [\d.]+ seconds to start", hub),
+    }
+
+
+def last(pattern: str, text: str, *, first: bool = False) -> float:
+    """The time in the last line of a log that is so; in the first of the last session's."""
+    found = re.findall(pattern, text)
+    assert found, f"no line of the log is as {pattern}"
+    return datetime.fromisoformat(found[0 if first else -1]).timestamp()
