@@ -119,6 +119,7 @@ def moments_of(lab: SlurmLab) -> dict[str, float]:
     slurmd = (log / f"slurmd-{record['host']}.log").read_text()
     session = (lab.cluster.home("alice") / ".labkit" / "sessions" / "_.log").read_text()
     controller = (log / "slurmctld.log").read_text()
+    launched = last(rf"\[{_LOG_TIME}\] Launching batch job {job} ", slurmd)
     return {
         "Slurm has the job (sudo, labkit-submit, sbatch)": last(
             rf"\[{_LOG_TIME}\] _slurm_rpc_submit_batch_job: JobId={job} ", controller
@@ -126,16 +127,20 @@ def moments_of(lab: SlurmLab) -> dict[str, float]:
         "Slurm gives it a node": last(
             rf"\[{_LOG_TIME}\] sched\S* (?:Allocate|_start_job: Started) JobId={job} ", controller
         ),
-        "the node starts it": last(rf"\[{_LOG_TIME}\] Launching batch job {job} ", slurmd),
-        "Jupyter is imported and configured": last(rf"{_LOG_TIME} \S+\] .*", session, first=True),
+        "the node starts it": launched,
+        "Jupyter's first word": next(t for t in times(_LOG_TIME, session) if t > launched),
         "Jupyter listens": last(rf"{_LOG_TIME} \S+\] Jupyter Server .* is running at", session),
         "the hub knows the port": last(rf"{_LOG_TIME} .* POST /hub/api/labkit/port", hub),
         "the hub has its answer": last(rf"{_LOG_TIME} .* took [\d.]+ seconds to start", hub),
     }
 
 
-def last(pattern: str, text: str, *, first: bool = False) -> float:
-    """The time in the last line of a log that is so; in the first of the last session's."""
-    found = re.findall(pattern, text)
+def last(pattern: str, text: str) -> float:
+    """The time in the last line of a log that is so."""
+    found = times(pattern, text)
     assert found, f"no line of the log is as {pattern}"
-    return datetime.fromisoformat(found[0 if first else -1]).timestamp()
+    return found[-1]
+
+
+def times(pattern: str, text: str) -> list[float]:
+    return [datetime.fromisoformat(each).timestamp() for each in re.findall(pattern, text)]

@@ -9,9 +9,11 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 
 from tests.bench.table import Table
 from tests.hub.real_lab import Browser
+from tests.slurm import stub_jupyter
 from tests.slurm.cluster import SlurmCluster
 from tests.slurm.plain_hub import PlainHub
 from tests.slurm.slurm_lab import write_as_root
@@ -46,7 +48,7 @@ memory = "256 MB"
 
 
 def measure(cluster: SlurmCluster, *, sessions: list[int], seconds: float) -> Iterator[Table]:
-    code = (cluster.folder / "checkout" / "tests" / "slurm" / "stub_jupyter.py").read_text()
+    code = Path(stub_jupyter.__file__).read_text()
     stub = cluster.folder / "etc" / "labkit-stub" / "sitecustomize.py"
     write_as_root(stub, code, 0o644)
     theirs = MANY + THEIRS.format(python=cluster.python, stub=stub)

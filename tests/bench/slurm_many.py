@@ -54,6 +54,8 @@ class DoNothing(Spawner):
         pass
 
 c.JupyterHub.spawner_class = DoNothing
+c.JupyterHub.services = c.JupyterHub.services[-1:]  # not those that mend sessions of ours
+c.JupyterHub.load_roles = c.JupyterHub.load_roles[-1:]
 """
 
 
@@ -82,16 +84,19 @@ def measure(
     more = MORE.format(token=token)
     with ExitStack() as running:
         hubs = [
-            PlainHub(cluster, ours=True, profile="notebook", before=BEFORE, more=m, people=names)
-            for m in (more, more + NOTHING)
-        ]
+            PlainHub(cluster, ours=True, profile="notebook", before=BEFORE, more=lines,
+                     people=names, name=name)
+            for name, lines in (("nothing", more + NOTHING), ("ours", more))
+        ]  # fmt: skip
         settings = cluster.folder / "etc" / "labkit" / "labkit.toml"
-        text = settings.read_text().replace(
-            'scheduler = "slurm"', f'scheduler = "slurm"\ncommands = "{folder / "bin"}"'
+        text = (
+            settings.read_text()
+            .replace('scheduler = "slurm"', f'scheduler = "slurm"\ncommands = "{folder / "bin"}"')
+            .replace("[hub]", "[hub]\ninternal_ssl = false")
         )
         settings.write_text(text)
         running.enter_context(stub_sessions(folder))
-        ours, nothing = (running.enter_context(hub.running()) for hub in hubs)
+        nothing, ours = (running.enter_context(hub.running()) for hub in hubs)
         yield waves(ours, nothing, names, at_once, rounds)
         rest = names[at_once * rounds :]
         api = Browser(ours.base)

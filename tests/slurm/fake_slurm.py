@@ -100,7 +100,7 @@ def sacct(folder: Path, given: Sequence[str]) -> str:
     _, ended = jobs_of(folder)
     asked = _options(given)["jobs"].split(",")
     return "".join(
-        f"{job_id}|CANCELLED by 0|0:15|{ended[job_id]}\n" for job_id in asked if job_id in ended
+        f"{job_id}|CANCELLED by 0|0:0|{ended[job_id]}\n" for job_id in asked if job_id in ended
     )
 
 

@@ -73,10 +73,11 @@ class PlainHub:
         before: str = "",
         more: str = "",
         people: Collection[str] = PEOPLE,
+        name: str = "",
     ):
         """`before` and `more` are lines of its configuration, around those that all have."""
         self.cluster, self.ours, self.profile = cluster, ours, profile
-        name = "ours" if ours else "batchspawner"
+        name = name or ("ours" if ours else "batchspawner")
         self.folder = cluster.home("hub") / name
         cluster.output(["mkdir", "-p", self.folder], user="hub")
         self.log = cluster.folder / "log" / f"hub-{name}.out"
@@ -96,7 +97,7 @@ class PlainHub:
             password=self.password,
             people=set(people),
         )
-        theirs = BATCHSPAWNER.format(bin=cluster.python.parent, **PROFILES[profile])
+        theirs = BATCHSPAWNER.format(bin=cluster.python.parent, **PROFILES.get(profile, SMALL))
         write_as_root(self._config, before + config + (OURS if ours else theirs) + more, 0o644)
         self._running = ExitStack()
 

@@ -17,7 +17,7 @@ from tests.slurm.cluster import SlurmCluster
 from tests.slurm.plain_hub import PlainHub
 from tests.waiting import wait_for
 
-START_TIMEOUT_S = 5
+START_TIMEOUT_S = 3
 MUNGE = Path("/run/munge/munge.socket.2")
 
 
