@@ -24,7 +24,7 @@ CORES = 128
 """Of each node, so that all sessions run."""
 STARTS_AT_ONCE = 8
 MANY = """
-c.JupyterHub.log_level = "WARNING"
+c.JupyterHub.log_level = "WARN"
 c.JupyterHub.allow_named_servers = True
 c.JupyterHub.concurrent_spawn_limit = 0
 c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}

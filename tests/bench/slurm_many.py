@@ -34,7 +34,7 @@ from labkit_spawners.configure import configure
 configure(get_config(), load_site())
 """
 MORE = """
-c.JupyterHub.log_level = "WARNING"
+c.JupyterHub.log_level = "WARN"
 c.JupyterHub.services = [*c.JupyterHub.services, {{"name": "bench", "api_token": "{token}"}}]
 scopes = ["admin:users", "admin:servers", "servers"]
 role = {{"name": "bench", "scopes": scopes, "services": ["bench"]}}
