@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from labkit.errors import UsageError, known_names
 from labkit.parsing import MemoryBytes, Seconds, parse, read_toml
@@ -28,6 +28,13 @@ class _Part(BaseModel):
     )
 
 
+def _plain_place(path: Path) -> Path:
+    """Raises ValueError for a path that Apptainer would read as something else."""
+    if not path.is_absolute() or any(letter in str(path) for letter in ":,\n\0"):
+        raise ValueError(f"found '{path}'; allowed is a path from '/' on, without ':' and ','.")
+    return path
+
+
 class Environment(_Part):
     """What a job finds in its environment, which otherwise is empty."""
 
@@ -44,6 +51,25 @@ class Cluster(BaseModel):
 
     scheduler: str = "local"
     """The scheduler's name: 'local' or 'slurm'."""
+
+
+Module = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.+/-]{0,99}$")]
+Place = Annotated[Path, AfterValidator(_plain_place)]
+
+
+class Software(_Part):
+    """In what sessions run on a cluster: modules, another Python, or an image."""
+
+    modules: list[Module] = Field(default_factory=list)
+    """Modules to load, as in 'cuda/12.4'; runs get the cluster's too."""
+    python: Place | None = None
+    """The Python of sessions, with labkit[lab] in it: of a venv, or within the image."""
+    image: Place | None = None
+    """An Apptainer image that sessions run in, as in '/opt/images/lab.sif'."""
+    apptainer: Place = Path("/usr/bin/apptainer")
+    """The command, where it lies on the nodes."""
+    bind: list[Place] = Field(default_factory=list)
+    """Folders that are seen within the image, besides the person's home."""
 
 
 class Profile(_Part):
@@ -73,6 +99,8 @@ class Profile(_Part):
     """The cluster's reservation that it runs in, as for a class."""
     time: Seconds = Field(default=8 * 3600, ge=60, le=30 * 86400)
     """The longest that the session may last, as in '8h'."""
+    software: Software | None = None
+    """In what it runs; left out, as the cluster's own key of that name says."""
 
 
 class Limits(_Part):

@@ -19,13 +19,31 @@ def main(file: str) -> None:
     except FileNotFoundError:
         sys.exit("labkit: this job was replaced by another before it began.")
     path.unlink()
-    os.execvpe(job["argv"][0], job["argv"], environment_of(job["environment"]))
+    environment = environment_of(job["environment"])
+    if job.get("in_image"):
+        environment |= handed_into_image(environment, job["environment"])
+    os.execvpe(job["argv"][0], job["argv"], environment)
 
 
 def environment_of(own: dict[str, str]) -> dict[str, str]:
     """The job's own variables over those of Slurm and of the site's prologue."""
     path = dict.fromkeys([*own.get("PATH", "").split(":"), *os.get_exec_path()])
     return {**os.environ, **own, "PATH": ":".join(part for part in path if part)}
+
+
+def handed_into_image(all_of_it: dict[str, str], own: dict[str, str]) -> dict[str, str]:
+    """What `apptainer exec --cleanenv` sets within: the job's own, its devices, Slurm's words.
+
+    https://apptainer.org/docs/user/main/environment_and_metadata.html. Not the PATH,
+    since the image has its own, nor HOME, which Apptainer sets itself.
+    """
+    handed = {
+        key: value
+        for key, value in all_of_it.items()
+        if key in own or key.startswith("SLURM_") or key.endswith("_VISIBLE_DEVICES")
+        if key not in ("PATH", "HOME")
+    }
+    return {f"APPTAINERENV_{key}": value for key, value in handed.items()}
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from pydantic import BaseModel  # not beside every job: it is slow to import
 
+    from labkit.settings import Software
+
 
 class JobState(StrEnum):
     PENDING = "pending"
@@ -108,6 +110,8 @@ class JobSpec:
     account: str = ""
     reservation: str = ""
     """Where it runs and who pays; '' for what the cluster does without it being said."""
+    software: "Software | None" = None
+    """In what it runs; None for what the cluster's settings say."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -106,6 +106,8 @@ class LocalScheduler:
         ]
 
     def _submit(self, spec: JobSpec) -> str:
+        if spec.software:
+            raise UsageError("'software' was asked; the scheduler 'local' has this Python alone.")
         _refuse(spec, self._table.machine())
         job_id = self._table.add(spec)
         with suppress(sqlite3.OperationalError):  # it is in the queue: the next query starts it

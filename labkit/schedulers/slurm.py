@@ -28,6 +28,7 @@ from labkit.schedulers._slurm_check import check_names, check_profile, check_slu
 from labkit.schedulers._slurm_commands import Slurm, SlurmError
 from labkit.schedulers._slurm_facts import COMMANDS, ask_facts
 from labkit.schedulers._slurm_nodes import parse_nodes, parse_partitions, pools
+from labkit.schedulers._slurm_software import command, in_image, module_lines
 from labkit.schedulers._slurm_submit import arguments, refusal, script
 from labkit.schedulers._slurm_view import (
     parse_ends,
@@ -37,6 +38,7 @@ from labkit.schedulers._slurm_view import (
     queue_format,
 )
 from labkit.schedulers.base import Access, Finding, JobEnd, JobInfo, JobSpec, Pool
+from labkit.settings import Software
 
 _USER = re.compile(r"[A-Za-z0-9_][\w.-]*\$?")
 _JOB_ID = re.compile(r"\d{1,18}")
@@ -55,6 +57,8 @@ class SlurmSettings(BaseModel):
     """The partition of jobs that name none; left out, Slurm's default."""
     account: str = Field(default="", pattern=r"^[\w.-]*$")
     """The account of jobs that name none; left out, the person's default."""
+    software: Software = Software()
+    """Modules, Python or image of the jobs of profiles that name none."""
     prologue: list[str] = []
     """Lines of shell at the start of each job, as in 'module load cuda'."""
     accelerators: dict[str, str] = {}
@@ -83,8 +87,10 @@ class SlurmScheduler:
 
     async def submit(self, job: JobSpec) -> str:
         job = self._placed(job)
-        job_file = _write_job_file(job)
-        text = script(self._settings.prologue, sys.executable, job_file)
+        software = job.software or self._settings.software
+        job_file = _write_job_file(job, software)
+        lines = [*self._settings.prologue, *module_lines(software)]
+        text = script(lines, sys.executable, job_file)
         try:
             printed = await self._sbatch(job, *arguments(job), text=text)
         except BaseException:
@@ -202,7 +208,7 @@ class SlurmScheduler:
             raise (refusal(job, error.said) or error) from None
 
 
-def _write_job_file(job: JobSpec) -> Path:
+def _write_job_file(job: JobSpec, software: Software) -> Path:
     """What the job becomes, in a file for its owner alone, beside its log.
 
     Those of earlier jobs with the same log go: one that still waits was replaced by this.
@@ -213,7 +219,8 @@ def _write_job_file(job: JobSpec) -> Path:
     # Slurm would make the log with the mode that its own umask leaves.
     os.close(os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
     file = folder / f".{job.log.stem}-{secrets.token_hex(8)}.job"
-    write_json(file, {"argv": list(job.argv), "environment": dict(job.environment)})
+    what = {"argv": command(software, job), "environment": dict(job.environment)}
+    write_json(file, {**what, "in_image": in_image(software, job)})
     return file
 
 

@@ -57,6 +57,7 @@ def session_job(
         partition=profile.partition,
         account=profile.account,
         reservation=profile.reservation,
+        software=profile.software,
     )
 
 

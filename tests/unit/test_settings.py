@@ -14,6 +14,7 @@ from labkit.settings import (
     Limits,
     Profile,
     Site,
+    Software,
     claim_folders,
     load_site,
     read_site,
@@ -91,6 +92,13 @@ time = "4h"
 partition = "gpu"
 account = "p123"
 reservation = "class-7"
+
+[profiles.gpu.software]
+modules = ["cuda/12.4"]
+python = "/opt/lab/bin/python"
+image = "/opt/images/lab.sif"
+apptainer = "/opt/bin/apptainer"
+bind = ["/data"]
 """
 
 
@@ -137,6 +145,13 @@ def test_every_key_is_read(home, tmp_path, monkeypatch):
             partition="gpu",
             account="p123",
             reservation="class-7",
+            software=Software(
+                modules=["cuda/12.4"],
+                python=Path("/opt/lab/bin/python"),
+                image=Path("/opt/images/lab.sif"),
+                apptainer=Path("/opt/bin/apptainer"),
+                bind=[Path("/data")],
+            ),
         ),
     }
     assert site.job_environment() == {
@@ -154,6 +169,7 @@ def test_the_example_has_every_key():
     assert given["hub"].keys() == Hub.model_fields.keys()
     assert given["limits"]["students"].keys() == Limits.model_fields.keys()
     assert given["profiles"]["gpu"].keys() == Profile.model_fields.keys()
+    assert given["profiles"]["gpu"]["software"].keys() == Software.model_fields.keys()
 
 
 def test_limits_name_profiles_that_there_are(tmp_path):
