@@ -209,14 +209,16 @@ class GpuSpawner(BatchSpawnerBase):
             environment={k: v for k, v in self.get_env().items() if FROM_HUB.fullmatch(k)},
             certificates=certificates,
         )
-        self.job_id = await submit_session(
-            self.lab.site,
-            watch.scheduler,
-            record.user,
-            request,
-            as_hub=self._as_the_hub(),
-            accelerator=await accelerator_for(profile, watch),
-        )
+        accelerator = await accelerator_for(profile, watch)
+        async with watch.submitting:
+            self.job_id = await submit_session(
+                self.lab.site,
+                watch.scheduler,
+                record.user,
+                request,
+                as_hub=self._as_the_hub(),
+                accelerator=accelerator,
+            )
         watch.outdate()
         self.log.info("Submitted %s as job %s", self._log_name, self.job_id)
         return self.job_id

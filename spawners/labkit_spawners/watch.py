@@ -14,6 +14,8 @@ from labkit.schedulers.base import Access, JobEnd, JobInfo, Pool, Scheduler
 T = TypeVar("T")
 
 ACCESS_FRESH_S = 60.0
+SUBMIT_AT_ONCE = 4
+"""Each submission is a process on the hub's machine: a class that starts must not crowd it out."""
 SOONER = 10
 """After a change of ours the next question may come this many times sooner."""
 
@@ -98,6 +100,7 @@ class JobWatch:
 
     def __init__(self, scheduler: Scheduler):
         self.scheduler = scheduler
+        self.submitting = asyncio.Semaphore(SUBMIT_AT_ONCE)
         self._looks = Shared(self._look, scheduler.look_every_s)
         self._pools = Shared(scheduler.capacity, scheduler.look_every_s)
         self._access: dict[tuple[str, frozenset[str]], Shared[Access]] = {}

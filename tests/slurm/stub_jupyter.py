@@ -8,6 +8,8 @@ import json
 import os
 import socket
 import sys
+import time
+import urllib.error
 import urllib.request
 
 ANSWER = b"HTTP/1.1 200 OK\r\nX-JupyterHub-Version: 6.1.1\r\nContent-Length: 2\r\n\r\n{}"
@@ -20,7 +22,14 @@ def main(route: str, **said: str) -> None:
             data=json.dumps({"port": server.getsockname()[1], **said}).encode(),
             headers={"Authorization": f"token {os.environ['JUPYTERHUB_API_TOKEN']}"},
         )
-        urllib.request.urlopen(request, timeout=60).close()
+        while True:
+            try:
+                urllib.request.urlopen(request, timeout=60).close()
+                break
+            except urllib.error.HTTPError as error:
+                if error.code != 409:  # the hub does not know yet where we are: say it again
+                    raise
+                time.sleep(1)
         while True:
             client, _ = server.accept()
             client.recv(10_000)

@@ -44,6 +44,29 @@ def test_a_job_that_runs():
     assert (info.resources.num_gpus, info.resources.memory_bytes) == (2, 4 * GB)
 
 
+@pytest.mark.parametrize(
+    ("gres", "count"),
+    [
+        ("gres:gpu:h100:2", 2),  # as 22.05 prints it
+        ("gres/gpu:h100:2", 2),  # as later ones write TRES
+        ("gres/gpu:1g.10gb=7", 7),
+        ("gres/shard:4", 4),
+        ("gres:gpu", 1),
+        ("N/A", 0),
+        ("", 0),
+    ],
+)
+def test_devices_as_either_version_writes_them(gres, count):
+    (job,) = parse_queue(record(**{"%b": gres}), MARK)
+    assert job.info.resources.num_gpus == count
+
+
+def test_a_state_that_is_new_to_us_is_unknown_and_ends_nothing():
+    (job,) = parse_queue(record(**{"%T": "EXPEDITING"}), MARK)
+    assert job.info.state is JobState.UNKNOWN
+    assert list(parse_ends("7|EXPEDITING|0:0|3000")) == []
+
+
 def test_a_job_that_waits_says_why_and_when():
     (job,) = parse_queue(record(**{"%T": "PENDING", "%r": "Resources", "%N": ""}), MARK)
     assert job.info.reason == "It is next, and waits until what it asks for is free."
@@ -153,6 +176,11 @@ def test_what_is_free_of_devices_and_their_shares():
 @pytest.mark.parametrize("state", ["DOWN*", "IDLE+DRAIN", "MIXED*", "DOWN+NOT_RESPONDING"])
 def test_a_node_that_takes_no_jobs_has_nothing_free(state):
     assert free(state=state) == {"": 0, "a100": 0, "shard": 0}
+
+
+@pytest.mark.parametrize("state", ["IDLE", "IDLE+PLANNED", "MIXED+PLANNED", "IDLE+CLOUD"])
+def test_a_node_that_takes_jobs(state):
+    assert free(state=state) == {"": 16, "a100": 2, "shard": 16}
 
 
 def test_sites_choose_where_jobs_go_that_name_no_partition():

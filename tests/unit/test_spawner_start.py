@@ -7,9 +7,11 @@ from types import SimpleNamespace
 import pytest
 from jupyterhub.auth import NullAuthenticator
 
+from labkit.errors import UsageError
 from labkit.schedulers.base import JobState, Outcome
 from labkit_spawners import spawner as spawner_module
 from labkit_spawners.spawner import SessionFailed
+from labkit_spawners.watch import SUBMIT_AT_ONCE
 from tests.unit.fake_lab import GB, FakeScheduler, SpawnerOfTest, fake_lab, spawner_of, until
 
 
@@ -269,3 +271,21 @@ async def test_why_a_session_ended_by_itself_is_kept_until_the_next_starts(lab, 
     step_by_step(scheduler, runs(scheduler, "job-2"), says_port(again))
     await again.start()
     assert "Your last session" not in await again.form()
+
+
+async def test_of_many_that_start_at_once_few_are_being_submitted(lab, scheduler, monkeypatch):
+    now, most, people = 0, 0, [f"person{number}" for number in range(12)]
+
+    async def slow(*_given, **_named) -> str:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0)
+        now -= 1
+        raise UsageError("No.")
+
+    monkeypatch.setattr(spawner_module, "submit_session", slow)
+    starts = [spawner_of(lab, name).start() for name in people]
+    ended = await asyncio.gather(*starts, return_exceptions=True)
+    assert [type(each) for each in ended] == [SessionFailed] * len(people)
+    assert most == SUBMIT_AT_ONCE
