@@ -15,6 +15,7 @@ from labkit.errors import LabkitError
 from labkit.settings import Site
 from labkit_spawners.certificates import proxy_options
 from labkit_spawners.configure import internal_url_of
+from labkit_spawners.templates import templates_folder
 
 OLDEST_NODE = 20
 _INSTALL_S = 300
@@ -39,7 +40,8 @@ def proxy_command(site: Site) -> list[str]:
         *("--ip", hub.address, "--port", str(hub.port)),
         *("--api-ip", "127.0.0.1", "--api-port", str(hub.proxy_port)),
         *("--default-target", internal_url_of(site)),
-        *("--error-target", f"{internal_url_of(site)}/hub/error"),
+        # Files, not the hub's pages: it may be the hub that does not answer.
+        *("--error-path", str(templates_folder() / "proxy")),
         *(["--host-routing"] if hub.subdomain_host else ()),
         *(proxy_options(site) if site.internal_ssl else ()),
     ]

@@ -87,13 +87,17 @@ class GpuSpawner(BatchSpawnerBase):
     def lab(self) -> Lab:
         return the_lab()
 
+    @property
+    def why_it_ended(self) -> str:
+        """Why the last session ended by itself, for the hub's pages; '' where it did not."""
+        return self.lab.records.told(self.user.name, self.name)
+
     # What a person asks.
 
     async def form(self) -> str:
         """The choice of profiles, as HTML."""
-        notice = self.lab.records.told(self.user.name, self.name)
         prefilled, self._prefilled = self._prefilled, {}
-        return await profile_form(self.lab.offers, self.user.name, prefilled, notice)
+        return await profile_form(self.lab.offers, self.user.name, prefilled, self.why_it_ended)
 
     async def _from_form(self, form: dict[str, list[str]]) -> dict[str, Any]:
         options = self._read_form(form)

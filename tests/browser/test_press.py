@@ -28,7 +28,10 @@ OPEN = """view => {
         off: () => {},
     };
     window.show = (next) => { view = next; listeners["change:view"](); };
-    window.lose = () => { element.classList.add("jupyter-widgets-disconnected"); listeners.comm_live_update(); };
+    window.lose = () => {
+        element.classList.add("jupyter-widgets-disconnected");
+        listeners.comm_live_update();
+    };
     window.element = document.body.appendChild(document.createElement("div"));
     render({model, el: element});
 }"""
@@ -133,8 +136,8 @@ def test_what_is_typed_and_open_stays_while_a_check_ends(page: Page, core: Core)
     page.page.keyboard.type("night ")
     page.show(ready)
     page.page.keyboard.type("shift")
-    page.show({**ready, "newest": {"id": "x", "name": "older", "words": "Training", "phase": "",
-                                   "ended": False, "accuracy": None, "state": "training"}})  # fmt: skip
+    newest = {"id": "x", "name": "older", "words": "Training", "phase": "", "state": "training"}
+    page.show({**ready, "newest": {**newest, "ended": False, "accuracy": None}})
     page.page.keyboard.type("s")
     page.page.keyboard.press("Tab")
     assert page.acts[-1] == {"do": "set_value", "key": "name", "value": "night shifts"}

@@ -6,7 +6,12 @@ import pytest
 
 from tests.hub.real_lab import RealLab, real_lab
 
-IMPOSSIBLE = """
+MORE_PROFILES = """
+[profiles.small]
+title = "Small"
+memory = "500 MB"
+cores = 1
+
 [profiles.impossible]
 title = "Impossible"
 memory = "100 TB"
@@ -15,5 +20,5 @@ memory = "100 TB"
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealLab]:
-    with real_lab(RealLab(tmp_path_factory.mktemp("lab"), IMPOSSIBLE)) as lab:
+    with real_lab(RealLab(tmp_path_factory.mktemp("lab"), MORE_PROFILES)) as lab:
         yield lab

@@ -1,7 +1,7 @@
 """Somebody at a real browser, who sees pages, types and presses buttons."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +17,10 @@ class OpenLab(Protocol):
 
     @property
     def password(self) -> str: ...
+
+
+WIDE, NARROW = 1280, 390
+"""A screen's and a telephone's width, in CSS pixels."""
 
 
 @contextmanager
@@ -131,16 +135,20 @@ class Person:
     def shoot(self, name: str) -> None:
         self.page.screenshot(path=self.shots / f"journey-{self.name}-{name}.png")
 
-    def inspect(self, name: str) -> None:
+    def inspect(self, name: str, widths: Sequence[int] = (WIDE,)) -> None:
         """A picture of a page of the hub's, and an audit of our part, in dark and in light."""
-        for scheme in ("dark", "light"):
-            self.page.emulate_media(color_scheme=scheme)
-            self.shoot(f"{name}-{scheme}")
-            audit(self.page, "main")
+        for width in widths:
+            self.page.set_viewport_size({"width": width, "height": 1000})
+            for scheme in ("dark", "light"):
+                self.page.emulate_media(color_scheme=scheme)
+                self.shoot(f"{name}-{scheme}-{width}")
+                audit(self.page, "main")
+            assert self.page.evaluate("document.documentElement.scrollWidth") <= width, name
+        self.page.set_viewport_size({"width": WIDE, "height": 1000})
 
 
 def person_at(browser: Any, lab: OpenLab, shots: Path, name: str) -> Person:
     """With cookies of their own."""
-    context = browser.new_context(viewport={"width": 1280, "height": 1000}, reduced_motion="reduce")
+    context = browser.new_context(viewport={"width": WIDE, "height": 1000}, reduced_motion="reduce")
     context.set_default_timeout(30_000)
     return Person(lab, context.new_page(), shots, name)

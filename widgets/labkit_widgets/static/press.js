@@ -70,6 +70,6 @@ function stepAhead(view, ui) {
 /** What to say of a kernel that is gone, or does not answer. */
 function kernelWords(ui) {
   if (ui.lost) return "The notebook's kernel was restarted or has ended, so this form does nothing any more. Run its cell again: your runs are in it.";
-  if (ui.silent) return "No answer yet. Where other cells of this notebook are running, the answer comes after them.";
+  if (ui.silent) return "No answer yet. If other cells of this notebook are running, it comes after them. If the notebook's kernel was started again, run this cell again.";
   return "";
 }

@@ -1,0 +1,148 @@
+"""The hub's pages that nobody looks for, in a real browser: what happened, and what to do."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.browser.conftest import need_chromium
+from tests.hub.person import NARROW, WIDE, Person, chromium, person_at
+from tests.hub.real_lab import RealLab
+from tests.waiting import wait_for
+
+BOTH = (WIDE, NARROW)
+HUNGRY = """import time
+
+kept = []
+while True:
+    kept.append(b"x" * 20_000_000)
+    time.sleep(0.1)
+"""
+
+
+@pytest.fixture(scope="module")
+def ana(lab: RealLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
+    need_chromium()
+    pictures = os.environ.get("LABKIT_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots")
+    with chromium() as browser:
+        ana = person_at(browser, lab, Path(pictures), "ana")
+        ana.page.set_default_timeout(90_000)  # some of these pages wait for a process of the lab's
+        ana.page.goto(lab.base)
+        wrong_password(ana)
+        ana.page.locator("#password_input").fill(lab.password)
+        ana.page.keyboard.press("Enter")
+        see(ana, "Start a session")
+        yield ana
+
+
+def wrong_password(person: Person) -> None:
+    person.page.locator("#username_input").fill(person.name)
+    person.page.locator("#password_input").fill("wrong")
+    person.page.keyboard.press("Enter")
+    person.page.get_by_text("Invalid username or password").wait_for()
+    person.inspect("wrong-password", BOTH)
+
+
+def see(person: Person, heading: str) -> None:
+    """Wait for a page of the hub's, by its heading."""
+    person.page.locator("main").get_by_role("heading", name=heading, level=1).wait_for()
+
+
+def open_page(person: Person, path: str, heading: str, picture: str) -> None:
+    person.page.goto(person.lab.base + path)
+    see(person, heading)
+    person.inspect(picture, BOTH)
+
+
+def test_addresses_that_lead_nowhere(ana: Person):
+    open_page(ana, "/hub/no-such-page", "There is nothing here", "nothing-here")
+    open_page(ana, "/user/ben/lab", "There is nothing here", "not-yours")
+    open_page(ana, "/hub/error/403", "This is not yours to open", "forbidden")
+    open_page(ana, "/hub/error/500", "Something went wrong", "wrong")
+    ana.page.get_by_role("link", name="My sessions").click()
+    see(ana, "Sessions")
+
+
+def test_a_session_that_is_not_there_or_did_not_start(lab: RealLab, ana: Person):
+    open_page(ana, "/user/ana/lab", "Your session is not running", "not-running")
+    ana.page.goto(f"{lab.base}/hub/spawn")
+    ana.page.get_by_role("button", name="Start").click()
+    see(ana, "Your session is starting")
+    os.kill(wait_for(lambda: launcher(lab), "the session's process"), signal.SIGKILL)
+    see(ana, "Your session did not start")  # on the page that shows its steps
+    ana.inspect("did-not-start-steps", BOTH)
+    open_page(ana, "/hub/spawn-pending/ana", "Your session did not start", "did-not-start")
+    assert "ended before it answered" in ana.page.locator("main").inner_text()
+    ana.page.get_by_role("link", name="Choose again").click()
+    see(ana, "Start a session")
+
+
+def launcher(lab: RealLab) -> int | None:
+    """The process of a session."""
+    return next((p for p, c in lab.processes().items() if "labkit_spawners.launcher" in c), None)
+
+
+def test_further_sessions_are_added_started_stopped_and_removed(ana: Person):
+    page = ana.page
+    page.goto(f"{ana.lab.base}/hub/home")
+    page.get_by_label("Name of a new session").fill("Class <b>7</b>")
+    page.keyboard.press("Enter")
+    page.get_by_role("link", name="Start Class <b>7</b>").click()
+    see(ana, "Start a session")
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_url("**/user/ana/class*/lab/**", timeout=60_000)
+    open_page(ana, "/hub/home", "Sessions", "home-further-session")
+    row = page.get_by_role("row", name="Class <b>7</b>")
+    assert "running" in row.inner_text()
+    row.get_by_role("button", name="Stop").click()
+    row.get_by_role("button", name="Remove").wait_for()
+    page.once("dialog", lambda dialog: dialog.accept())
+    row.get_by_role("button", name="Remove").click()
+    row.wait_for(state="detached")
+
+
+def test_a_session_that_takes_too_much_memory_says_so(lab: RealLab, ana: Person):
+    """In JupyterLab first, by its own dialog; then on each page of the hub."""
+    page = ana.page
+    cell = {"cell_type": "code", "id": "c", "metadata": {}, "source": HUNGRY, "outputs": [],
+            "execution_count": None}  # fmt: skip
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    notebook = {"cells": [cell], "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
+    home = lab.folder / "homes" / "ana"
+    page.goto(f"{lab.base}/hub/spawn")
+    page.get_by_role("radio", name="Small 1 core").check()
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_url("**/user/ana/lab/**", timeout=60_000)
+    (home / "hungry.ipynb").write_text(json.dumps(notebook))
+    page.goto(f"{lab.base}/user/ana/lab/workspaces/own/tree/hungry.ipynb?reset")
+    page.get_by_text("| Idle").wait_for(timeout=60_000)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    page.get_by_text("Your server at /user/ana/ is not running").wait_for(timeout=90_000)
+    ana.shoot("memory-lab")
+    with page.context.expect_page() as opened:
+        page.get_by_role("button", name="Restart", exact=True).click()
+    opened.value.get_by_role("heading", name="Start a session").wait_for()
+    opened.value.close()
+    why = "Your last session took more memory than its profile gives."
+    pages = {"user/ana/lab": "Your session is not running", "hub/home": "Sessions",
+             "hub/spawn": "Start a session"}  # fmt: skip
+    for path, heading in pages.items():
+        open_page(ana, f"/{path}", heading, f"memory-{path.replace('/', '-')}")
+        assert why in page.locator("main").inner_text()
+
+
+def test_while_the_hub_is_away_a_page_waits_for_it(lab: RealLab, ana: Person):
+    os.kill(lab.child("hub").pid, signal.SIGKILL)
+    ana.page.goto(f"{lab.base}/hub/home")
+    see(ana, "One moment")
+    ana.shoot("hub-away")
+    see(ana, "Sessions")  # by itself
+
+
+def test_signing_out_leads_to_signing_in(ana: Person):
+    ana.page.get_by_role("button", name="Logout").click()
+    ana.page.locator("#username_input").wait_for()
