@@ -49,26 +49,62 @@ _SUBJECTS = {
 }
 
 
+_PASSES = {"ReqNodeNotAvail"}
+"""Of those of `_NEVER`, what may change by itself."""
+
+
 def in_words(reason: str) -> str:
     """One or two sentences for Slurm's word."""
-    reason = reason.strip("()")
+    reason = _word(reason)
     return _NEVER.get(reason) or _NOW.get(reason) or _limit(reason) or f"Slurm says: {reason}."
+
+
+def is_stuck(reason: str) -> bool:
+    """Whether the job will not start unless somebody changes something."""
+    reason = _word(reason)
+    if _owner(reason):
+        return _is_used_up(reason) or _is_per_job(reason)
+    return reason in _NEVER and reason not in _PASSES
+
+
+def waits_in_turn(reason: str) -> bool:
+    return _word(reason) in ("Priority", "Resources")
+
+
+def _word(reason: str) -> str:
+    """Without the nodes that follow it: 'ReqNodeNotAvail, UnavailableNodes:n4'."""
+    return reason.strip("()").partition(",")[0]
+
+
+def _owner(reason: str) -> str | None:
+    whose = {"Assoc": "your project", "QOS": "this kind of job"}
+    return next((words for start, words in whose.items() if reason.startswith(start)), None)
+
+
+def _is_used_up(reason: str) -> bool:
+    """Hours; those of running jobs ('GRESRunMinutes') come back."""
+    return reason.removesuffix("Limit").endswith("Minutes") and "Run" not in reason
+
+
+def _is_per_job(reason: str) -> bool:
+    return "PerJob" in reason or "MaxWall" in reason or reason.startswith(("QOSMin", "AssocMin"))
 
 
 def _limit(reason: str) -> str:
     """Of the many limits of an account (Assoc) and a quality of service (QOS)."""
-    whose = {"Assoc": "your project", "QOS": "this kind of job"}
-    owner = next((words for start, words in whose.items() if reason.startswith(start)), None)
+    owner = _owner(reason)
     what = next((words for key, words in _SUBJECTS.items() if key in reason), None)
     if owner is None or what is None:
         return ""
-    if reason.endswith("Minutes") and "Run" not in reason:
+    if _is_used_up(reason) and "PerJob" not in reason:
         what = what.removesuffix("s")
         return (
             f"What is left of the {what} hours of {owner} is less than it asks for. Ask for less "
             "time or fewer devices, or ask your operator for more hours."
         )
-    if "PerJob" in reason or "MaxWall" in reason:
+    if reason.startswith(("QOSMin", "AssocMin")):
+        return f"It asks for fewer {what} than {owner} must. Ask for more, or choose another."
+    if _is_per_job(reason):
         return f"It asks for more {what} than {owner} may have in one job. Ask for less."
     return (
         f"{owner.capitalize()} holds as many {what} as it may; it waits until some are given back."

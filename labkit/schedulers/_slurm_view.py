@@ -6,11 +6,13 @@ before the question was asked.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from labkit.schedulers._slurm_reasons import in_words
+from labkit.schedulers._slurm_nodes import SHARD
+from labkit.schedulers._slurm_reasons import in_words, is_stuck, waits_in_turn
 from labkit.schedulers.base import (
     JobEnd,
     JobInfo,
@@ -83,6 +85,7 @@ def parse_queue(text: str, mark: str) -> list[QueuedJob]:
 def _queued(record: Sequence[str]) -> QueuedJob:
     job_id, user, state, reason, partition, priority, submitted, start, end = record[:9]
     nodes, cpus, memory, gres, comment, name, _ = record[9:]
+    device, num_gpus = devices_of(gres)
     kind, _, tag = comment.removeprefix(COMMENT).partition(":")
     ours = comment.startswith(COMMENT) and kind in list(JobKind)
     mapped = _STATES.get(state, JobState.UNKNOWN)
@@ -96,13 +99,18 @@ def _queued(record: Sequence[str]) -> QueuedJob:
             tag=tag if ours else "",
             state=mapped,
             reason=in_words(reason) if waits else "",
+            waits_for=_wanted(device, num_gpus) if waits and waits_in_turn(reason) else "",
+            stuck=waits and is_stuck(reason),
             expected_start=parse_time(start) if waits else None,
             submitted=parse_time(submitted) or datetime.fromtimestamp(0, UTC),
             started=None if waits else parse_time(start),
             deadline=None if waits else parse_time(end),
             nodes=tuple(expand_hosts(nodes)),
             resources=JobResources(
-                num_cpus=int(cpus), memory_bytes=_memory(memory), num_gpus=_num_devices(gres)
+                num_cpus=int(cpus),
+                memory_bytes=_memory(memory),
+                num_gpus=num_gpus,
+                device=device,
             ),
         ),
         ours=ours,
@@ -143,15 +151,47 @@ def parse_time(text: str) -> datetime | None:
     return datetime.fromtimestamp(int(text), UTC) if text.isdecimal() else None
 
 
-def places(jobs: Sequence[QueuedJob]) -> Mapping[str, int]:
-    """For each waiting job its place among those that wait for the same partition, 1 first."""
-    found: dict[str, int] = {}
-    counts: dict[str, int] = {}
+@dataclass(frozen=True)
+class Place:
+    """Where a waiting job stands."""
+
+    number: int
+    people_before: int
+
+
+def places(jobs: Sequence[QueuedJob]) -> Mapping[str, Place]:
+    """For each waiting job of ours its place among those that want the same of its partition.
+
+    A job without devices waits for cores and memory, of which every job takes.
+    """
+    found: dict[str, Place] = {}
+    before: dict[tuple[str, str], list[str]] = defaultdict(list)
     waiting = [job for job in jobs if job.info.state is JobState.PENDING]
     for job in sorted(waiting, key=lambda job: (-job.priority, job.info.submitted)):
-        counts[job.partition] = counts.get(job.partition, 0) + 1
-        found[job.info.job_id] = counts[job.partition]
+        kind = _kind(job.info.resources)
+        if job.ours:
+            rivals = [
+                user
+                for (partition, theirs), users in before.items()
+                if partition == job.partition and _compete(kind, theirs)
+                for user in users
+            ]
+            found[job.info.job_id] = Place(len(rivals) + 1, len({*rivals} - {job.info.user}))
+        before[job.partition, kind].append(job.info.user)
     return found
+
+
+_ANY, _NONE = "any GPU", ""
+
+
+def _kind(resources: JobResources) -> str:
+    return (resources.device or _ANY) if resources.num_gpus else _NONE
+
+
+def _compete(mine: str, theirs: str) -> bool:
+    if mine in (_NONE, theirs):
+        return True
+    return SHARD not in (mine, theirs) and _NONE != theirs and _ANY in (mine, theirs)
 
 
 def expand_hosts(text: str) -> list[str]:
@@ -173,7 +213,18 @@ def _memory(text: str) -> int:
     return parse_memory(text) if re.fullmatch(r"\d+(\.\d+)?[KMGT]?", text) else 0
 
 
-def _num_devices(gres: str) -> int:
-    """Of 'gres:gpu:h100:2', and 0 of 'N/A'."""
-    counts = re.findall(r"(?:gpu|shard)(?::[^:,=]+)?[:=](\d+)", gres)
-    return sum(map(int, counts)) or int(bool(re.search(r"gpu|shard", gres)))
+def devices_of(gres: str) -> tuple[str, int]:
+    """The type of device and its number, of 'gres:gpu:h100:2'; ('', 0) of 'N/A'."""
+    found = re.findall(r"(gpu|shard)(?::([^:,=]+(?=[:=])))?(?:[:=](\d+))?", gres)
+    kinds = {SHARD if name == SHARD else kind for name, kind, _ in found}
+    count = sum(int(count or 1) for _, _, count in found)
+    return (kinds.pop() if len(kinds) == 1 else ""), count
+
+
+def _wanted(device: str, count: int) -> str:
+    """'a free h100', '2 free shares of a GPU'."""
+    if not count:
+        return "free cores and memory"
+    what = {"": "GPU", SHARD: "share of a GPU"}.get(device, device)
+    many = "shares of a GPU" if device == SHARD else f"{what}s"
+    return f"a free {what}" if count == 1 else f"{count} free {many}"

@@ -127,8 +127,14 @@ class JobInfo:
     state: JobState
     reason: str = ""
     """Why it waits, in plain words."""
+    waits_for: str = ""
+    """What it waits for in its turn, as in 'a free h100'; '' where the reason says it all."""
+    stuck: bool = False
+    """It will not start unless somebody changes something; the reason says what."""
     place: int | None = None
-    """Its place in the queue, 1 first; None once it runs."""
+    """Its place among those who wait for the same, 1 first; None once it runs."""
+    people_before: int | None = None
+    """How many others have jobs before it; None where that is not known."""
     expected_start: datetime | None = None
     submitted: datetime
     started: datetime | None = None

@@ -31,6 +31,7 @@ from labkit.schedulers._slurm_nodes import parse_nodes, parse_partitions, pools
 from labkit.schedulers._slurm_software import command, in_image, module_lines
 from labkit.schedulers._slurm_submit import arguments, refusal, script
 from labkit.schedulers._slurm_view import (
+    Place,
     parse_ends,
     parse_queue,
     parse_time,
@@ -103,11 +104,7 @@ class SlurmScheduler:
         text = await self._slurm.run("squeue", "--noheader", "-o", queue_format(mark))
         found = parse_queue(text, mark)
         place = places(found)
-        return {
-            job.info.job_id: replace(job.info, place=place.get(job.info.job_id))
-            for job in found
-            if job.ours
-        }
+        return {job.info.job_id: _in_place(job.info, place) for job in found if job.ours}
 
     async def ended(self, job_ids: Collection[str]) -> Mapping[str, JobEnd]:
         ids = [job_id for job_id in job_ids if _JOB_ID.fullmatch(job_id)]
@@ -206,6 +203,11 @@ class SlurmScheduler:
             return await self._slurm.run("sbatch", *given, text=text)
         except SlurmError as error:
             raise (refusal(job, error.said) or error) from None
+
+
+def _in_place(job: JobInfo, places: Mapping[str, Place]) -> JobInfo:
+    place = places.get(job.job_id)
+    return replace(job, place=place.number, people_before=place.people_before) if place else job
 
 
 def _write_job_file(job: JobSpec, software: Software) -> Path:

@@ -39,7 +39,7 @@ from labkit_spawners.sign_in import DemoAuthenticator
 from labkit_spawners.submit import Certificates, SessionRequest, as_the_hub, submit_session
 from labkit_spawners.tags import is_job_of
 from labkit_spawners.watch import JobWatch
-from labkit_spawners.words import how_it_ended, how_it_went, where_it_is
+from labkit_spawners.words import how_it_ended, how_it_went, step_of
 
 port_report.mount()
 mend.mount()
@@ -405,14 +405,14 @@ class GpuSpawner(BatchSpawnerBase):
 
     # What a person sees meanwhile.
 
-    async def progress(self) -> AsyncGenerator[dict[str, str], None]:
+    async def progress(self) -> AsyncGenerator[dict[str, Any], None]:
         """Each step in words, once."""
-        said = ""
+        said: dict[str, Any] = {}
         while True:
-            sentence = where_it_is(self._job, submitted=bool(self.job_id))
-            if sentence != said:
-                said = sentence
-                yield {"message": sentence}
+            step = step_of(self._job, submitted=bool(self.job_id))
+            if step != said:
+                said = step
+                yield step.copy()
             await asyncio.sleep(0.3)
 
     def _record(self) -> SessionRecord | None:

@@ -1,6 +1,7 @@
 """Where a session is and how it ended, in sentences for the person who waits."""
 
 from datetime import datetime
+from typing import Any
 
 from labkit.schedulers.base import JobEnd, JobInfo, JobState, Outcome
 from labkit.units import format_duration
@@ -16,19 +17,44 @@ _ENDS = {
 }
 
 
+def step_of(job: JobInfo | None, *, submitted: bool) -> dict[str, Any]:
+    """An event for the page that waits; `message` alone says it all to who has no such page."""
+    text = where_it_is(job, submitted=submitted)
+    if job is None or job.state is not JobState.PENDING:
+        return {"message": text}
+    start = job.expected_start
+    return {
+        "message": f"{text} Expected start: {start:%H:%M} UTC." if start else text,
+        "queue": text,
+        "expected_start": start.isoformat() if start else "",
+        "stuck": job.stuck,
+    }
+
+
 def where_it_is(job: JobInfo | None, *, submitted: bool) -> str:
-    """One sentence for the page that waits."""
+    """One sentence or two for the page that waits."""
     if job is None:
         return "Asking the scheduler." if submitted else "Handing the session to the scheduler."
     if job.state is JobState.PENDING:
-        place = f"Place {job.place} in the queue. " if job.place else ""
-        start = f" Expected start: {job.expected_start:%H:%M} UTC." if job.expected_start else ""
-        return f"{place}{job.reason or 'It waits for its turn.'}{start}"
+        return _in_the_queue(job)
     if job.state is JobState.UNKNOWN:
         return "The scheduler does not answer; the session keeps its place."
     if job.state is JobState.ENDING:
         return "The session is ending."
     return "The job runs; Jupyter is starting."
+
+
+def _in_the_queue(job: JobInfo) -> str:
+    """'Place 4 in the queue. Waiting for a free h100: 3 people before you.'"""
+    if job.stuck:
+        return f"It will not start as it is. {job.reason}"
+    place = f"Place {job.place} in the queue. " if job.place else ""
+    if not job.waits_for:
+        return f"{place}{job.reason or 'It waits for its turn.'}"
+    people = {None: "", 0: "", 1: ": 1 person before you"}.get(
+        job.people_before, f": {job.people_before} people before you"
+    )
+    return f"{place}Waiting for {job.waits_for}{people}."
 
 
 def how_it_ended(end: JobEnd | None, log: str) -> str:

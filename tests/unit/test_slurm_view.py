@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.schedulers._slurm_nodes import Partition, parse_nodes, parse_partitions, pools
-from labkit.schedulers._slurm_reasons import in_words
+from labkit.schedulers._slurm_reasons import in_words, is_stuck
 from labkit.schedulers._slurm_view import (
+    devices_of,
     expand_hosts,
     parse_ends,
     parse_queue,
@@ -98,7 +99,86 @@ def test_places_are_by_priority_then_by_time_in_each_partition():
         + record("4", **waits, **{"%P": "debug"})
         + record("5")
     )
-    assert places(parse_queue(text, MARK)) == {"2": 1, "3": 2, "1": 3, "4": 1}
+    found = places(parse_queue(text, MARK))
+    assert {job: place.number for job, place in found.items()} == {"2": 1, "3": 2, "1": 3, "4": 1}
+
+
+def test_only_those_who_want_the_same_are_before():
+    """By priority: an h100 of bob's, an a100, a share, any GPU of carol's, cores, then ours."""
+
+    def waits(job_id: str, priority: int, gres: str, user: str) -> str:
+        values = {"%T": "PENDING", "%Q": str(priority), "%b": gres, "%u": user}
+        return record(job_id, **values)
+
+    text = (
+        waits("1", 9, "gres:gpu:h100:1", "bob")
+        + waits("2", 8, "gres:gpu:a100:1", "dan")
+        + waits("3", 7, "gres:shard:1", "eve")
+        + waits("4", 6, "gres:gpu:2", "carol")
+        + waits("5", 5, "N/A", "fay")
+        + waits("6", 4, "gres/gpu:h100:1", "alice")
+        + waits("7", 3, "gres:shard:2", "alice")
+        + waits("8", 2, "gres:gpu:1", "alice")
+        + waits("9", 1, "N/A", "alice")
+    )
+    found = places(parse_queue(text, MARK))
+    before = {job: (place.number, place.people_before) for job, place in found.items()}
+    # Of the first: bob's and carol's. Of any GPU: bob's, dan's, carol's and an own one.
+    assert (before["6"], before["7"]) == ((3, 2), (2, 1))
+    assert (before["8"], before["9"]) == ((5, 3), (9, 5))
+
+
+@pytest.mark.parametrize(
+    ("gres", "device", "count"),
+    [
+        ("gres:gpu:h100:2", "h100", 2),
+        ("gres/gpu:h100:2", "h100", 2),
+        ("gres:gpu:1g.10gb:7", "1g.10gb", 7),
+        ("gres:gpu:2", "", 2),
+        ("gres/gpu=2", "", 2),
+        ("gres:gpu", "", 1),
+        ("gres:shard:4", "shard", 4),
+        ("gres:gpu:h100:1,gpu:a100:1", "", 2),
+        ("N/A", "", 0),
+    ],
+)
+def test_devices_of_a_job(gres, device, count):
+    assert devices_of(gres) == (device, count)
+
+
+def test_what_a_job_waits_for_in_its_turn():
+    def waits_for(reason: str, gres: str) -> str:
+        text = record(**{"%T": "PENDING", "%r": reason, "%b": gres})
+        return parse_queue(text, MARK)[0].info.waits_for
+
+    assert waits_for("Priority", "gres:gpu:h100:1") == "a free h100"
+    assert waits_for("Resources", "gres:gpu:h100:2") == "2 free h100s"
+    assert waits_for("Resources", "gres:shard:1") == "a free share of a GPU"
+    assert waits_for("Resources", "N/A") == "free cores and memory"
+    assert waits_for("QOSGrpGRES", "gres:gpu:h100:1") == ""
+
+
+@pytest.mark.parametrize(
+    ("reason", "stuck"),
+    [
+        ("PartitionTimeLimit", True),
+        ("(BadConstraints)", True),
+        ("PartitionDown", True),
+        ("QOSGrpGRESMinutes", True),
+        ("AssocGrpCPUMinutesLimit", True),
+        ("QOSMaxGRESPerJob", True),
+        ("AssocMaxWallDurationPerJobLimit", True),
+        ("QOSMinGRES", True),
+        ("QOSGrpGRESRunMinutes", False),
+        ("QOSMaxGRESPerUser", False),
+        ("AssocGrpGRES", False),
+        ("ReqNodeNotAvail, UnavailableNodes:n4", False),
+        ("Resources", False),
+        ("SomethingNew", False),
+    ],
+)
+def test_what_never_starts_as_it_is(reason, stuck):
+    assert is_stuck(reason) is stuck
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from labkit_spawners.words import (
     how_it_ended,
     memory_in_words,
     start_in_words,
+    step_of,
     time_in_words,
     where_it_is,
 )
@@ -48,9 +49,24 @@ ONE_GPU = Profile(title="One GPU", memory=4 * GB, gpus=1)
         (JOB, True, "It waits for its turn."),
         (replace(JOB, place=3, reason="Waits for memory."), True, "Place 3 in the queue. Waits "),
         (
-            replace(JOB, expected_start=datetime(2026, 11, 23, 14, 5, tzinfo=UTC)),
+            replace(JOB, place=4, people_before=3, waits_for="a free h100"),
             True,
-            "It waits for its turn. Expected start: 14:05 UTC.",
+            "Place 4 in the queue. Waiting for a free h100: 3 people before you.",
+        ),
+        (
+            replace(JOB, place=2, people_before=1, waits_for="2 free h100s"),
+            True,
+            "Place 2 in the queue. Waiting for 2 free h100s: 1 person before you.",
+        ),
+        (
+            replace(JOB, place=2, people_before=0, waits_for="a free GPU"),
+            True,
+            "Place 2 in the queue. Waiting for a free GPU.",
+        ),
+        (
+            replace(JOB, place=2, stuck=True, reason="Ask for less time."),
+            True,
+            "It will not start as it is. Ask for less time.",
         ),
         (replace(JOB, state=JobState.RUNNING), True, "The job runs; Jupyter is starting."),
         (replace(JOB, state=JobState.ENDING), True, "The session is ending."),
@@ -59,6 +75,18 @@ ONE_GPU = Profile(title="One GPU", memory=4 * GB, gpus=1)
 )
 def test_where_a_session_is(job, submitted, sentence):
     assert where_it_is(job, submitted=submitted).startswith(sentence)
+
+
+def test_an_event_for_the_page_that_waits_and_for_who_has_no_page():
+    job = replace(JOB, expected_start=datetime(2026, 11, 23, 14, 5, tzinfo=UTC))
+    assert step_of(job, submitted=True) == {
+        "message": "It waits for its turn. Expected start: 14:05 UTC.",
+        "queue": "It waits for its turn.",
+        "expected_start": "2026-11-23T14:05:00+00:00",
+        "stuck": False,
+    }
+    running = replace(JOB, state=JobState.RUNNING)
+    assert step_of(running, submitted=True) == {"message": "The job runs; Jupyter is starting."}
 
 
 @pytest.mark.parametrize("outcome", [None, *Outcome])
