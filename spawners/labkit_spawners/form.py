@@ -49,6 +49,7 @@ async def profile_form(
         chosen=asked if asked in possible else next(iter(possible), None),
         notice=notice,
         known=known_in_words(view),
+        names_known=None not in view.access.values(),
         fields=fields(offers, view, prefilled),
         opened=any(value for key, value in prefilled.items() if key != "profile"),
     )

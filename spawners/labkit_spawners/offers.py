@@ -17,7 +17,7 @@ from labkit.settings import Limits, Profile, Site
 from labkit_spawners.permission import groups_of, limits_of
 from labkit_spawners.places import pools_for, room_for, why_not
 from labkit_spawners.session_job import resources_of
-from labkit_spawners.watch import ACCESS_FRESH_S, JobWatch, LastKnown
+from labkit_spawners.watch import JobWatch, LastKnown, Shared
 
 T = TypeVar("T")
 
@@ -93,20 +93,20 @@ class Offers:
 
     def _pools_of(self, cluster: str) -> LastKnown[Sequence[Pool]]:
         if cluster not in self._pools:
-            watch = self.watch_of(cluster)
-            self._pools[cluster] = LastKnown(watch.pools, watch.scheduler.look_every_s)
+            self._pools[cluster] = LastKnown(self.watch_of(cluster).pools)
         return self._pools[cluster]
 
     def _access_of(self, cluster: str, person: str, groups: Collection[str]) -> LastKnown[Access]:
         key = cluster, person, frozenset(groups)
         if key not in self._access:
             watch = self.watch_of(cluster)
-            self._access[key] = LastKnown(lambda: watch.access(person, groups), ACCESS_FRESH_S)
+            self._access[key] = LastKnown(lambda: watch.access(person, groups))
         return self._access[key]
 
     def _start_of(self, name: str) -> LastKnown[datetime | None]:
         if name not in self._starts:
-            self._starts[name] = LastKnown(lambda: self._ask_start(name), START_FRESH_S)
+            start = Shared(lambda: self._ask_start(name), START_FRESH_S)
+            self._starts[name] = LastKnown(start.get)
         return self._starts[name]
 
     async def _ask_start(self, name: str) -> datetime | None:

@@ -61,8 +61,9 @@ class LastKnown(Generic[T]):
     Nobody waits for a scheduler that is slow, and none is asked for whom nobody waits.
     """
 
-    def __init__(self, ask: Callable[[], Awaitable[T]], fresh_s: float):
-        self._shared = Shared(ask, fresh_s)
+    def __init__(self, ask: Callable[[], Awaitable[T]]):
+        """`ask` is asked at each look: let its answer be `Shared`."""
+        self._ask = ask
         self._asking: asyncio.Task[None] | None = None
         self.answer: T | None = None
         self.answered: datetime | None = None
@@ -72,13 +73,13 @@ class LastKnown(Generic[T]):
     async def get(self, within_s: float) -> T | None:
         """The newest answer that there is within that time; None where there never was one."""
         if self._asking is None:
-            self._asking = asyncio.ensure_future(self._ask())
+            self._asking = asyncio.ensure_future(self._ask_once())
         await asyncio.wait([self._asking], timeout=within_s)
         return self.answer
 
-    async def _ask(self) -> None:
+    async def _ask_once(self) -> None:
         try:
-            self.answer = await self._shared.get()
+            self.answer = await self._ask()
             self.answered, self.fails = datetime.now(UTC), False
         except Exception as error:  # those who look are told that it is not known
             app_log.warning("A scheduler does not answer: %s", error)

@@ -93,6 +93,13 @@ class Browser:
         except urllib.error.HTTPError as error:
             return Answer(error.code, error.read().decode("utf-8", "replace"), error.url or "")
 
+    @contextmanager
+    def stream(self, path: str) -> Iterator[Iterator[bytes]]:
+        """The lines of an answer that goes on."""
+        request = urllib.request.Request(self.base + path)
+        with self._opener.open(request, timeout=60) as answer:
+            yield iter(answer)
+
     def ready(self) -> bool:
         """Whether a hub answers there."""
         try:
