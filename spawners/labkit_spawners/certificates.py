@@ -31,6 +31,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from labkit.errors import LabkitError
 from labkit.paths import private_folder, write_private
 from labkit.settings import Hub, Site
+from labkit_spawners.ask_hub import tls_context
 from labkit_spawners.submit import MAX_PEM, Certificates
 
 AUTHORITIES = ("hub-ca", "proxy-api-ca", "proxy-client-ca", "notebooks-ca", "services-ca")
@@ -148,10 +149,8 @@ def fingerprint_of(certificates: Certificates) -> str:
 
 async def fingerprint_at(host: str, port: int, hub: Mapping[str, Any]) -> str:
     """Of the certificate that is shown there; '' where none of ours is. `hub`: its settings."""
-    from jupyterhub.utils import make_ssl_context  # of the hub alone; slow to import elsewhere
-
     names = ("internal_ssl_key", "internal_ssl_cert", "internal_ssl_ca")
-    context = make_ssl_context(*(hub[name] for name in names))
+    context = tls_context(*(hub[name] for name in names))
     try:
         async with asyncio.timeout(_SHOWN_WITHIN_S):
             _, writer = await asyncio.open_connection(host, port, ssl=context)

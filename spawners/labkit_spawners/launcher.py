@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from labkit_spawners.ask_hub import ask_hub, keep_certificates
+from labkit_spawners.ask_hub import ask_hub, keep_certificates, trust_ours_alone
 from labkit_spawners.templates import START_NOTEBOOK, templates_folder
 
 LISTEN_WAIT_S = 120.0
@@ -48,6 +48,7 @@ def serve() -> None:
     # Its import takes a second, for a check that falls back to another way:
     # https://github.com/jupyter-server/jupyter_server/issues/1559
     sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+    trust_ours_alone()
     from jupyterhub.singleuser import main as singleuser
 
     sys.argv = [

@@ -17,6 +17,7 @@ from labkit.errors import DamagedFile, LabkitError, UsageError
 from labkit.schedulers.base import JobEnd, JobInfo, JobState, Outcome
 from labkit.settings import Profile
 from labkit_spawners import asking, mend, port_report
+from labkit_spawners.ask_hub import trust_ours_alone
 from labkit_spawners.asking import bad_request, require_possible
 from labkit_spawners.certificates import (
     SESSIONS,
@@ -42,6 +43,7 @@ from labkit_spawners.watch import JobWatch
 from labkit_spawners.words import how_it_ended, how_it_went, step_of
 
 port_report.mount()
+trust_ours_alone()
 mend.mount()
 asking.mount()
 

@@ -14,7 +14,7 @@ from certipy import Certipy
 
 from labkit.errors import LabkitError
 from labkit.settings import Hub, Site
-from labkit_spawners.ask_hub import CERTIFICATES
+from labkit_spawners.ask_hub import CERTIFICATES, tls_context
 from labkit_spawners.certificates import (
     AUTHORITIES,
     authority_files,
@@ -110,6 +110,22 @@ def test_the_proxy_and_a_session_take_each_other_and_nobody_else(store, trusted,
     assert not handshake(alice, None, "n1"), "without a certificate"
     assert not handshake(alice, bob, "n1"), "with that of another session"
     assert not handshake(pair(folder, "proxy-api"), alice, "127.0.0.1"), "orders to the proxy"
+
+
+def test_hub_and_sessions_trust_ours_alone(folder):
+    import jupyterhub.user
+
+    import labkit_spawners.spawner  # noqa: F401  a hub imports it
+
+    assert jupyterhub.user.make_ssl_context is tls_context
+    proxy = pair(folder, "proxy-client")
+    for purpose in (ssl.Purpose.SERVER_AUTH, ssl.Purpose.CLIENT_AUTH):
+        context = tls_context(proxy["key"], proxy["certificate"], proxy["trusted"], purpose=purpose)
+        assert context is not None and context.verify_mode == ssl.CERT_REQUIRED
+        assert context.check_hostname == (purpose is ssl.Purpose.SERVER_AUTH)
+        names = {dict(each["subject"][0])["commonName"] for each in context.get_ca_certs()}
+        assert names == {"hub-ca", "notebooks-ca"}
+    assert tls_context("", "", "") is None
 
 
 def test_authorities_stay_and_are_for_the_owner_alone(site, folder):
