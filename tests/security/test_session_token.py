@@ -102,7 +102,7 @@ def test_a_session_that_starts_may_not_say_anothers_port(
     """Nor one where nothing listens: the hub looks whether its certificate is shown there."""
     # Another session of bob's, whose Jupyter never listens.
     settings = lab.cluster.home("bob") / ".jupyter" / "jupyter_server_config.py"
-    settings.parent.mkdir()
+    settings.parent.mkdir(exist_ok=True)
     settings.write_text("import signal\nsignal.pause()\n")
     lab.cluster.output(["chown", "-R", "bob:", settings.parent])
     bob = lab.browser("bob")
