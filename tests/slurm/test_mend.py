@@ -56,6 +56,12 @@ def test_a_job_that_a_killed_hub_did_not_live_to_note_is_taken_up(
     assert (now["job_id"], now["nonce"]) == (job_id, before["nonce"])
     assert alice.ask("/user/alice/lab").status == 200
     assert len(lab.queue("JobId")) == 1
+    # Neither a person nor a session may ask for it, only the hub's own service.
+    for token in (None, now["api_token"]):
+        answer = alice.ask("/hub/api/labkit/mend", method="POST", body={}, token=token)
+        assert answer.status == 403, answer.text
+    assert Browser(lab.base).ask("/hub/metrics").status == 403
+    assert alice.ask("/hub/metrics").status == 403
     alice.stop_session("alice")
     wait_for(lambda: lab.queue("JobId") == [], "the job's end")
 
