@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from certipy import Certipy
@@ -123,7 +124,8 @@ def test_hub_and_sessions_trust_ours_alone(folder):
         context = tls_context(proxy["key"], proxy["certificate"], proxy["trusted"], purpose=purpose)
         assert context is not None and context.verify_mode == ssl.CERT_REQUIRED
         assert context.check_hostname == (purpose is ssl.Purpose.SERVER_AUTH)
-        names = {dict(each["subject"][0])["commonName"] for each in context.get_ca_certs()}
+        subjects: list[Any] = [each["subject"] for each in context.get_ca_certs()]
+        names = {dict(subject[0])["commonName"] for subject in subjects}
         assert names == {"hub-ca", "notebooks-ca"}
     assert tls_context("", "", "") is None
 
