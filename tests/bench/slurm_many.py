@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -184,10 +185,12 @@ def start(api: Browser, token: str, name: str) -> None:
 
 
 def num_ready(api: Browser, token: str) -> int:
-    found = 0
-    while page := api.ask(f"/hub/api/users?state=ready&offset={found}", token=token).json():
-        found += len(page)
-    return found
+    """How many people's sessions have answered; not those that only have a row already."""
+    seen = ready = 0
+    while page := api.ask(f"/hub/api/users?state=ready&offset={seen}", token=token).json():
+        seen += len(page)
+        ready += sum(user["servers"].get("", {}).get("ready", False) for user in page)
+    return ready
 
 
 def steady(hub: PlainHub, people: int, folder: Path, seconds: float) -> Table:
@@ -198,6 +201,7 @@ def steady(hub: PlainHub, people: int, folder: Path, seconds: float) -> Table:
     minutes = (time.time() - began) / 60
     now = process.cpu_times()
     asked = [name for when, name in calls(folder) if when > began and name in QUERIES]
+    kinds = ", ".join(f"{name} {count}" for name, count in Counter(asked).items())
     held = process.memory_full_info()
     cpu = (now.user + now.system - used.user - used.system) / (60 * minutes)
     return Table(
@@ -205,7 +209,7 @@ def steady(hub: PlainHub, people: int, folder: Path, seconds: float) -> Table:
         ["scheduler queries a minute", "of one core", "MiB of its own (USS)", "MiB (PSS)"],
         [
             [
-                f"{len(asked) / minutes:.1f}",
+                f"{len(asked) / minutes:.1f} ({kinds})",
                 f"{cpu:.0%}",
                 f"{held.uss / 2**20:.0f}",
                 f"{held.pss / 2**20:.0f}",
