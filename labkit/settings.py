@@ -6,9 +6,16 @@ it was written and read by that scheduler (`labkit.schedulers.open_cluster`).
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from labkit.errors import UsageError, known_names
 from labkit.parsing import MemoryBytes, Seconds, parse, read_toml
@@ -101,6 +108,19 @@ class Profile(_Part):
     """The longest that the session may last, as in '8h'."""
     software: Software | None = None
     """In what it runs; left out, as the cluster's own key of that name says."""
+    extend: Seconds = Field(default=0, ge=0, le=30 * 86400)
+    """How much longer each press of 'Extend' makes a session, as in '2h'; 0: it keeps its end."""
+    longest: Seconds | None = Field(default=None, ge=60, le=60 * 86400)
+    """The longest that a session may last with all its extensions, as in '12h'."""
+
+    @model_validator(mode="after")
+    def _extends_to_something(self) -> Self:
+        if self.extend and (self.longest is None or self.longest <= self.time):
+            raise ValueError(
+                "extend needs longest, above time: how long the session may last in all, as in "
+                "extend = '2h', longest = '12h'."
+            )
+        return self
 
 
 class Limits(_Part):

@@ -57,6 +57,7 @@ def serve() -> None:
         f"--ServerApp.allow_root={os.geteuid() == 0}",
         # Plain ZeroMQ would let others on this node read what kernels say.
         "--MappingKernelManager.transport_encryption=required",
+        f"--LabApp.extra_labextensions_path={templates_folder() / 'labextensions'}",
     ]
     singleuser()
 

@@ -6,22 +6,19 @@ ours it is not there. A hub that has labkit installed and starts sessions by bat
 """
 
 import json
-from hmac import compare_digest
-from typing import Any
 
 from batchspawner.api import BatchSpawnerAPIHandler
-from jupyterhub.apihandlers import APIHandler, default_handlers
+from jupyterhub.apihandlers import default_handlers
 from tornado import web
+
+from labkit_spawners.own_token import SessionHandler, is_ours, spawner_of_token
 
 PATH = "/api/labkit/port"
 BATCHSPAWNERS = "/api/batchspawner"
 MAX_BODY = 200
 
 
-class PortReportHandler(APIHandler):
-    def check_xsrf_cookie(self) -> None:
-        """It is asked with a token alone; a browser's cookie is worth nothing here."""
-
+class PortReportHandler(SessionHandler):
     async def post(self) -> None:
         spawner = spawner_of_token(self)
         if spawner is None:
@@ -45,30 +42,11 @@ class BatchspawnersHandler(BatchSpawnerAPIHandler):
     """batchspawner's own, which reaches no session of ours."""
 
     async def prepare(self) -> None:
-        if _is_ours(self.settings["spawner_class"]):
+        if is_ours(self.settings["spawner_class"]):
             raise web.HTTPError(404)
         await super().prepare()
         if spawner_of_token(self) is not None:
             raise web.HTTPError(404)
-
-
-def spawner_of_token(handler: APIHandler) -> Any:
-    """The spawner of ours whose own token came; a person's other tokens are none."""
-    token, user = handler.get_auth_token(), handler.get_current_user_token()
-    if not token or user is None or not hasattr(user, "spawners"):
-        return None
-    return next(
-        (
-            spawner
-            for spawner in user.spawners.values()
-            if compare_digest(spawner.api_token.encode(), token.encode()) and _is_ours(spawner)
-        ),
-        None,
-    )
-
-
-def _is_ours(spawner: Any) -> bool:
-    return hasattr(spawner, "port_reported")
 
 
 def parse_report(body: bytes) -> tuple[int, str] | None:

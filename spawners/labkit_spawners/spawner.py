@@ -16,7 +16,7 @@ from traitlets import Integer
 from labkit.errors import DamagedFile, LabkitError, UsageError
 from labkit.schedulers.base import JobEnd, JobInfo, JobState, Outcome
 from labkit.settings import Profile
-from labkit_spawners import asking, mend, port_report
+from labkit_spawners import asking, mend, port_report, session_api
 from labkit_spawners.ask_hub import trust_ours_alone
 from labkit_spawners.asking import bad_request, require_possible
 from labkit_spawners.certificates import (
@@ -46,6 +46,7 @@ port_report.mount()
 trust_ours_alone()
 mend.mount()
 asking.mount()
+session_api.mount()
 
 _NEVER_S = 10 * 365 * 86400
 _STOP_WAIT_S = 40.0
@@ -288,6 +289,11 @@ class GpuSpawner(BatchSpawnerBase):
             return True
         return await fingerprint_at(host, port, self.user.settings) == record.certificate
 
+    async def job_now(self) -> JobInfo | None:
+        """Its job by the scheduler's word; None where it has none, or is not answered."""
+        await self.query_job_status()
+        return self._job
+
     def port_reported(self, port: int, nonce: str) -> bool:
         """Take the port that the session says. False where it is not the session that is meant."""
         record = self._record()
@@ -416,6 +422,14 @@ class GpuSpawner(BatchSpawnerBase):
                 said = step
                 yield step.copy()
             await asyncio.sleep(0.3)
+
+    @property
+    def record(self) -> SessionRecord:
+        """What the hub wrote down of it. Raises SessionFailed where it has no job."""
+        record = self._record()
+        if record is None:
+            raise SessionFailed("The session has ended.")
+        return record
 
     def _record(self) -> SessionRecord | None:
         try:

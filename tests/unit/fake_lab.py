@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -45,6 +46,7 @@ class FakeScheduler:
         self.memory_bytes = memory_bytes
         self.submitted: list[JobSpec] = []
         self.cancelled: list[str] = []
+        self.extended: list[tuple[str, int]] = []
         self.waiting: dict[str, JobInfo] = {}
         self.ends: dict[str, JobEnd] = {}
         self.looks = 0
@@ -94,7 +96,12 @@ class FakeScheduler:
             self.end(job_id, Outcome.CANCELLED)
 
     async def extend(self, job_id: str, walltime_s: int) -> None:
-        raise AssertionError("no session asks for that")
+        if self.fault:
+            raise self.fault
+        self.extended.append((job_id, walltime_s))
+        kept = self.waiting[job_id]
+        assert kept.started
+        self.waiting[job_id] = replace(kept, deadline=kept.started + timedelta(seconds=walltime_s))
 
     async def capacity(self) -> Sequence[Pool]:
         if self.fault:

@@ -92,6 +92,8 @@ time = "4h"
 partition = "gpu"
 account = "p123"
 reservation = "class-7"
+extend = "2h"
+longest = "12h"
 
 [profiles.gpu.software]
 modules = ["cuda/12.4"]
@@ -145,6 +147,8 @@ def test_every_key_is_read(home, tmp_path, monkeypatch):
             partition="gpu",
             account="p123",
             reservation="class-7",
+            extend=2 * 3600,
+            longest=12 * 3600,
             software=Software(
                 modules=["cuda/12.4"],
                 python=Path("/opt/lab/bin/python"),
@@ -182,6 +186,13 @@ def test_a_wrong_limit_is_named_by_its_path(tmp_path):
         read(tmp_path, '[limits.all]\nmemory = "much"')
     with pytest.raises(UsageError, match="limits.all.gpu: unknown key. Did you mean 'gpus'?"):
         read(tmp_path, "[limits.all]\ngpu = 1")
+
+
+@pytest.mark.parametrize("longest", ["", 'longest = "8h"'])
+def test_an_extension_leads_to_something(tmp_path, longest):
+    profile = f'[profiles.a]\ntitle = "A"\ntime = "8h"\nextend = "2h"\n{longest}\n'
+    with pytest.raises(UsageError, match="profiles.a: extend needs longest, above time"):
+        read(tmp_path, profile)
 
 
 def test_without_settings_there_is_a_site_of_ones_own(home):
