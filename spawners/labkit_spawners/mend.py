@@ -15,6 +15,7 @@ from jupyterhub.apihandlers import APIHandler, default_handlers
 from tornado import web
 
 from labkit.schedulers.base import JobEnd
+from labkit_spawners.figures import ORPHANS_MENDED
 from labkit_spawners.orphans import Orphans, find_orphans
 from labkit_spawners.records import SessionRecord
 from labkit_spawners.resume_service import RESUME_SERVICE
@@ -81,10 +82,12 @@ class Mender:
 
     def _take_up(self, record: SessionRecord, job_id: str) -> SessionRecord:
         log.info("Session %s: its job %s was not noted yet", name_of(record), job_id)
+        ORPHANS_MENDED.labels(record.cluster, "taken up").inc()
         return self._lab.records.update(record, job_id=job_id)
 
     def _let_go(self, record: SessionRecord, end: JobEnd) -> None:
         log.info("Session %s: its job %s has ended meanwhile", name_of(record), record.job_id)
+        ORPHANS_MENDED.labels(record.cluster, "let go").inc()
         self._lab.records.tell(record, how_it_went(end))
         self._lab.records.remove(record)
 
@@ -102,6 +105,7 @@ class Mender:
             if now - self._seen[key] >= age_s:
                 log.warning("Job %s of %s is of no session any more: ended", job.job_id, job.user)
                 await watch.scheduler.cancel(job.job_id)
+                ORPHANS_MENDED.labels(cluster, "ended").inc()
                 watch.outdate()
 
 

@@ -5,6 +5,7 @@ from functools import cache, cached_property
 
 from labkit.clusters import open_cluster
 from labkit.settings import Profile, Site, load_site
+from labkit_spawners.figures import measured
 from labkit_spawners.offers import Offers
 from labkit_spawners.places import asked_of, pools_for
 from labkit_spawners.records import SessionRecords
@@ -30,7 +31,7 @@ class Lab:
 
     def watch(self, cluster: str) -> JobWatch:
         if cluster not in self.watches:
-            self.watches[cluster] = JobWatch(open_cluster(self.site, cluster))
+            self.watches[cluster] = JobWatch(measured(open_cluster(self.site, cluster), cluster))
         return self.watches[cluster]
 
 

@@ -8,6 +8,7 @@ shell commands. Works in labkit's own hub and, as the spawner 'labkit', in any o
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
 from typing import Any
 
 from batchspawner.batchspawner import BatchSpawnerBase, JobStatus
@@ -16,7 +17,7 @@ from traitlets import Integer
 from labkit.errors import DamagedFile, LabkitError, UsageError
 from labkit.schedulers.base import JobEnd, JobInfo, JobState, Outcome
 from labkit.settings import Profile
-from labkit_spawners import asking, mend, port_report, session_api
+from labkit_spawners import asking, figures_now, mend, port_report, session_api
 from labkit_spawners.ask_hub import trust_ours_alone
 from labkit_spawners.asking import bad_request, require_possible
 from labkit_spawners.certificates import (
@@ -25,6 +26,7 @@ from labkit_spawners.certificates import (
     fingerprint_of,
     session_certificates,
 )
+from labkit_spawners.figures import session_answered, timed
 from labkit_spawners.form import profile_form
 from labkit_spawners.options import (
     SessionOptions,
@@ -47,6 +49,7 @@ trust_ours_alone()
 mend.mount()
 asking.mount()
 session_api.mount()
+figures_now.mount()
 
 _NEVER_S = 10 * 365 * 86400
 _STOP_WAIT_S = 40.0
@@ -85,6 +88,8 @@ class GpuSpawner(BatchSpawnerBase):
         self._job: JobInfo | None = None
         self._end: JobEnd | None = None
         self._reported = asyncio.Event()
+        self._answered: datetime | None = None
+        """When it first answered, until that is among the figures."""
 
     @property
     def lab(self) -> Lab:
@@ -163,6 +168,7 @@ class GpuSpawner(BatchSpawnerBase):
             await self._give_up(record)
             raise
         self.lab.records.update(self._current(record), started=True)
+        self._answered = datetime.now(UTC)
         return host, port
 
     def _adopt(self, record: SessionRecord) -> None:
@@ -218,14 +224,15 @@ class GpuSpawner(BatchSpawnerBase):
         )
         accelerator = await accelerator_for(profile, watch)
         async with watch.submitting:
-            self.job_id = await submit_session(
-                self.lab.site,
-                watch.scheduler,
-                record.user,
-                request,
-                as_hub=self._as_the_hub(),
-                accelerator=accelerator,
-            )
+            with timed(record.cluster, "session"):
+                self.job_id = await submit_session(
+                    self.lab.site,
+                    watch.scheduler,
+                    record.user,
+                    request,
+                    as_hub=self._as_the_hub(),
+                    accelerator=accelerator,
+                )
         watch.outdate()
         self.log.info("Submitted %s as job %s", self._log_name, self.job_id)
         return self.job_id
@@ -356,6 +363,7 @@ class GpuSpawner(BatchSpawnerBase):
         if self._detached:
             return 0  # JupyterHub drops its own, half-made row; `start` adopts the job
         if await self.query_job_status() != JobStatus.NOTFOUND:
+            self._note_start()
             return None
         if self._end is None:
             return 0
@@ -363,6 +371,13 @@ class GpuSpawner(BatchSpawnerBase):
         self._forget_ended()
         code = self._end.exit_code
         return code if code is not None else int(self._end.outcome != Outcome.COMPLETED)
+
+    def _note_start(self) -> None:
+        """Once the scheduler has said when the job began, which may be after its first answer."""
+        record = self._record()
+        if self._answered and record and self._job and self._job.started:
+            session_answered(record.profile, self._job, self._answered)
+            self._answered = None
 
     def _forget_ended(self) -> None:
         """The session ended by itself: keep why, and let go of its record."""

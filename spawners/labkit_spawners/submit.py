@@ -8,6 +8,7 @@ import asyncio
 import getpass
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -136,9 +137,14 @@ async def ask_helper(command: list[str], request: SessionRequest) -> str:
         raise LabkitError("The session could not be submitted: no answer in time.") from None
     finally:
         if process.returncode is None:
-            process.kill()
-            await process.wait()
+            _end(process)
     return _answer(printed, complained)
+
+
+def _end(process: asyncio.subprocess.Process) -> None:
+    """`sudo` is root's, so it may not be ours to kill: it ends with what it runs."""
+    with suppress(ProcessLookupError, PermissionError):
+        process.kill()
 
 
 def _answer(printed: bytes, complained: bytes) -> str:

@@ -103,9 +103,12 @@ class JobWatch:
         self.scheduler = scheduler
         self.submitting = asyncio.Semaphore(SUBMIT_AT_ONCE)
         self._looks = Shared(self._look, scheduler.look_every_s)
-        self._pools = Shared(scheduler.capacity, scheduler.look_every_s)
+        self._pools = Shared(self._ask_pools, scheduler.look_every_s)
         self._access: dict[tuple[str, frozenset[str]], Shared[Access]] = {}
         self._followed: dict[str, JobEnd | None] = {}
+        self.known_jobs: Mapping[str, JobInfo] = {}
+        self.known_pools: Sequence[Pool] = ()
+        """As they were answered last: for figures, never to decide by."""
 
     async def job(self, job_id: str) -> JobInfo | JobEnd | None:
         """The job, or how it ended; None where the scheduler knows neither: that is no end.
@@ -139,8 +142,12 @@ class JobWatch:
         """Nobody asks for that job any more."""
         self._followed.pop(job_id, None)
 
+    async def _ask_pools(self) -> Sequence[Pool]:
+        self.known_pools = await self.scheduler.capacity()
+        return self.known_pools
+
     async def _look(self) -> Look:
-        jobs = await self.scheduler.jobs()
+        jobs = self.known_jobs = await self.scheduler.jobs()
         gone = [i for i, end in self._followed.items() if end is None and i not in jobs]
         if gone:
             ends = await self.scheduler.ended(gone)

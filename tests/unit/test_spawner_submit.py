@@ -1,5 +1,6 @@
 """What the hub may ask in a person's name, and whom the helper believes."""
 
+import asyncio
 import getpass
 import json
 import os
@@ -13,6 +14,7 @@ from labkit.errors import LabkitError, UsageError
 from labkit.schedulers._slurm_submit import arguments, gres, refusal, script
 from labkit.schedulers.base import JobKind, JobResources, JobSpec
 from labkit.settings import Cluster, Site
+from labkit_spawners import submit
 from labkit_spawners.session_job import unix_home
 from labkit_spawners.submit import MAX_REQUEST, _answer, as_the_hub, submit_as_self
 from labkit_spawners.submit_helper import (
@@ -235,3 +237,21 @@ def test_refusals_in_words(said, advice):
 
 def test_a_fault_of_slurms_is_no_refusal():
     assert refusal(job(), "Unable to contact slurm controller (connect failure)") is None
+
+
+async def test_a_helper_that_does_not_answer_is_told_of_though_it_may_not_be_ended(monkeypatch):
+    """`sudo` is root's: the hub may not end it."""
+    asked: list[asyncio.subprocess.Process] = []
+
+    def refuse(process: asyncio.subprocess.Process) -> None:
+        asked.append(process)
+        raise PermissionError
+
+    monkeypatch.setattr(asyncio.subprocess.Process, "kill", refuse)
+    monkeypatch.setattr(submit, "_ANSWER_WITHIN_S", 0.1)
+    request = read_request(text())
+    with pytest.raises(LabkitError, match="no answer in time"):
+        await submit.ask_helper([sys.executable, "-c", "import time; time.sleep(60)"], request)
+    (process,) = asked
+    process.terminate()
+    await process.wait()
