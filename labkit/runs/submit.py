@@ -1,6 +1,7 @@
 """From a spec to a run: check, estimate, run folder, job. And its stop, resume and end."""
 
 import asyncio
+import getpass
 import os
 import shutil
 import sys
@@ -148,10 +149,14 @@ async def _job_has_ended(site: Site, run: Run) -> bool:
 
 
 async def _has_job(site: Site, run: Run) -> bool:
-    """Whether some cluster has a job of the run, asked by name: a damaged run knows no job id."""
+    """Whether some cluster has a job of the run, asked by name: a damaged run knows no job id.
+
+    Of one's own jobs alone: others choose the names of theirs.
+    """
+    mine = ("", getpass.getuser())
     for name in site.clusters:
         jobs = await open_cluster(site, name).jobs()
-        if any(job.name == run.run_id for job in jobs.values()):
+        if any(job.name == run.run_id and job.user in mine for job in jobs.values()):
             return True
     return False
 
@@ -243,13 +248,15 @@ def _pool(pools: Sequence[Pool], spec: RunSpec, cluster: str) -> Pool:
             f"{spec.resources.nodes} nodes asked; the cluster {cluster!r} is one machine. "
             "Leave nodes out, or set it to 1."
         )
+    # A spec names no partition.
+    reach = [pool for pool in pools if pool.default] or pools
     fitting = [
         pool
-        for pool in pools
+        for pool in reach
         if any(n.total.num_gpus >= asked and (not asked or n.total.num_gpus) for n in pool.nodes)
     ]
     if not fitting:
-        most = max((n.total.num_gpus for pool in pools for n in pool.nodes), default=0)
+        most = max((n.total.num_gpus for pool in reach for n in pool.nodes), default=0)
         raise UsageError(
             f"{asked} GPUs asked; the cluster {cluster!r} has {most or 'none'}. "
             f"Set gpus_per_node to {most} {'or fewer' if most else '(train on the processor)'}."

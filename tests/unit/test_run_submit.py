@@ -1,11 +1,13 @@
 """From a spec to a job, with the real scheduler `local` in a folder of the test's own."""
 
 import asyncio
+import getpass
 import os
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,8 +28,10 @@ from labkit.runs.submit import (
     submit_run,
 )
 from labkit.runs.view import view_runs
-from labkit.schedulers.base import JobResources, JobSpec
+from labkit.schedulers.base import JobInfo, JobKind, JobResources, JobSpec, Pool
 from labkit.settings import Site
+
+from .fake_lab import job_info, pool
 
 GB = 2**30
 
@@ -217,3 +221,30 @@ async def test_a_run_that_is_done_is_not_resumed(site, spec, monkeypatch):
     monkeypatch.setattr(Run, "evaluation", lambda _: {"tuned": {}})
     with pytest.raises(LabkitError, match="pets is done; there is nothing to resume"):
         await resume_run(site, run)
+
+
+async def test_anothers_job_of_the_same_name_is_not_the_runs(site, spec, monkeypatch):
+    run = create_run(site.runs, spec, {})
+    jobs = {"7": job_info("7", name=run.run_id, kind=JobKind.RUN, user="mallory")}
+
+    async def all_jobs() -> dict[str, JobInfo]:
+        return jobs
+
+    monkeypatch.setattr(submit, "open_cluster", lambda *_: SimpleNamespace(jobs=all_jobs))
+    assert not await submit.stop_run(site, run)
+    jobs["8"] = job_info("8", name=run.run_id, kind=JobKind.RUN, user=getpass.getuser())
+    with pytest.raises(LabkitError, match="is running. Stop it first"):
+        await delete_run(site, run)
+
+
+def test_a_run_is_planned_for_the_partition_that_it_will_be_in(base, pets):
+    def gpus(**where: Any) -> Pool:
+        return pool(num_gpus=4, device_name="h100", **where)
+
+    debug, main = gpus(partition="debug", default=False), pool(partition="cpu")
+    asked = changed_spec(pets, gpus_per_node=1)
+    with pytest.raises(UsageError, match="has none"):
+        submit._pool([debug, main], asked, "slurm")
+    here = gpus(partition="gpu")
+    assert submit._pool([debug, main, here], asked, "slurm") is here
+    assert submit._pool([debug], asked, "slurm") is debug  # no partition is the default
