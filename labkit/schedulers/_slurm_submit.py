@@ -8,7 +8,7 @@ from pathlib import Path
 from labkit.errors import UsageError
 from labkit.schedulers._slurm_nodes import SHARD
 from labkit.schedulers._slurm_view import COMMENT
-from labkit.schedulers.base import JobSpec
+from labkit.schedulers.base import JobKind, JobSpec
 from labkit.units import format_duration, format_memory
 
 
@@ -31,9 +31,11 @@ def arguments(job: JobSpec) -> list[str]:
         f"--cpus-per-task={asked.num_cpus}",
         f"--mem={-(-asked.memory_bytes // 2**20)}M",
         f"--time={-(-job.walltime_s // 60)}",
-        # To the batch script alone, which passes it on: what runs can save its work.
-        f"--signal=B:TERM@{min(job.grace_s, job.walltime_s // 2)}",
     ]
+    if job.kind is JobKind.RUN:
+        # Before its time is over, so that it can save its work: up to a minute earlier than said
+        # (man sbatch, --signal). A session has the time that it was given, and Slurm's KillWait.
+        given.append(f"--signal=B:TERM@{min(job.grace_s, job.walltime_s // 2)}")
     if asked.num_gpus:
         given.append(f"--gres={gres(asked.device, asked.num_gpus)}")
     placed = {

@@ -70,7 +70,7 @@ def test_from_sign_in_to_a_prediction_though_the_hub_is_killed(
 
     ben.sign_in()
     ben.page.goto(f"{lab.base}/user/ana/lab")
-    assert ben.page.get_by_text("403").first.is_visible()
+    assert ben.page.get_by_role("heading", name="This is not yours to open").is_visible()
     ben.page.goto(f"{lab.base}/hub/spawn")
     ben.start_session()
     ben.run_the_cell()

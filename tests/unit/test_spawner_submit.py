@@ -203,6 +203,14 @@ def test_what_sbatch_is_given():
     assert all(option.startswith("--") for option in given)
 
 
+def test_a_run_is_warned_before_its_time_is_over_and_a_session_has_all_of_its_time():
+    def signals(kind: JobKind) -> list[str]:
+        return [o for o in arguments(job(kind=kind)) if o.startswith("--signal")]
+
+    assert signals(JobKind.RUN) == ["--signal=B:TERM@30"]
+    assert signals(JobKind.SESSION) == []
+
+
 def test_a_device_a_share_and_any_device():
     assert (gres("h100", 1), gres("shard", 2)) == ("gpu:h100:1", "shard:2")
     assert gres("", 1) == gres("gpu", 1) == "gpu:1"
