@@ -222,9 +222,11 @@ def devices_of(gres: str) -> tuple[str, int]:
 
 
 def _wanted(device: str, count: int) -> str:
-    """'a free h100', '2 free shares of a GPU'."""
+    """'a free h100', '2 free h100', '2 free shares of a GPU'."""
     if not count:
         return "free cores and memory"
-    what = {"": "GPU", SHARD: "share of a GPU"}.get(device, device)
-    many = "shares of a GPU" if device == SHARD else f"{what}s"
-    return f"a free {what}" if count == 1 else f"{count} free {many}"
+    # What a site calls its devices has no plural: '1g.10gb'.
+    one, many = {"": ("GPU", "GPUs"), SHARD: ("share of a GPU", "shares of a GPU")}.get(
+        device, (device, device)
+    )
+    return f"a free {one}" if count == 1 else f"{count} free {many}"

@@ -152,7 +152,7 @@ def test_what_a_job_waits_for_in_its_turn():
         return parse_queue(text, MARK)[0].info.waits_for
 
     assert waits_for("Priority", "gres:gpu:h100:1") == "a free h100"
-    assert waits_for("Resources", "gres:gpu:h100:2") == "2 free h100s"
+    assert waits_for("Resources", "gres:gpu:h100:2") == "2 free h100"
     assert waits_for("Resources", "gres:shard:1") == "a free share of a GPU"
     assert waits_for("Resources", "N/A") == "free cores and memory"
     assert waits_for("QOSGrpGRES", "gres:gpu:h100:1") == ""

@@ -54,9 +54,9 @@ ONE_GPU = Profile(title="One GPU", memory=4 * GB, gpus=1)
             "Place 4 in the queue. Waiting for a free h100: 3 people before you.",
         ),
         (
-            replace(JOB, place=2, people_before=1, waits_for="2 free h100s"),
+            replace(JOB, place=2, people_before=1, waits_for="2 free h100"),
             True,
-            "Place 2 in the queue. Waiting for 2 free h100s: 1 person before you.",
+            "Place 2 in the queue. Waiting for 2 free h100: 1 person before you.",
         ),
         (
             replace(JOB, place=2, people_before=0, waits_for="a free GPU"),
