@@ -88,6 +88,8 @@ class SlurmLab:
     @contextmanager
     def running(self) -> Iterator["SlurmLab"]:
         """Until the end of the `with`; sessions are ended with it."""
+        # Each lab is new: JupyterHub's limit of named sessions counts those of earlier ones, too.
+        shutil.rmtree(self.state, ignore_errors=True)
         command = [self.cluster.python.parent / "labkit", "lab"]
         try:
             with self.cluster.popen(command, user="hub", log=self.log) as self.process:
