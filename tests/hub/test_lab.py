@@ -1,6 +1,7 @@
 """A person's way into a session, and what becomes of it when things are killed."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -50,7 +51,8 @@ def test_a_get_starts_nothing(lab: RealLab):
     ana = lab.browser("ana")
     page = ana.ask("/hub/spawn?opt-profile=large")
     assert "The link has chosen for you" in page.text
-    assert 'value="large" required\n           checked' in page.text
+    assert re.search(r'value="large"[^>]*\schecked\b', page.text), page.text
+    assert not re.search(r'value="notebook"[^>]*\schecked\b', page.text)
     assert not ana.session("ana") and lab.record("ana") == {}
 
 
