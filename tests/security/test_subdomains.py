@@ -110,8 +110,10 @@ def knock(port: int) -> bytes:
             return connection.recv(100)
 
 
-def test_on_one_name_it_can(tmp_path: Path):
+def test_on_one_name_it_can(tmp_path: Path, pytestconfig: pytest.Config):
     """Which is why there are subdomains; and how we know that the attack is one."""
+    if not pytestconfig.getoption("--soak"):
+        pytest.skip("the control of the test above; it is in make soak")
     with real_lab(RealLab(tmp_path)) as lab, browsers() as window:
         serve_evil(lab, "ben")
 
