@@ -16,6 +16,8 @@ TORCH = os.environ.get("TORCH", "torch==2.13.0").split()
 _OF_TRAIN = ("torch", "ray", "transformers", "peft", "sklearn")
 _OF_LAB = ("ipywidgets", "anywidget", "jupyterlab")
 _OF_HUB = ("batchspawner", "sqlalchemy")
+_OF_SESSIONS = "labkit_spawners.session_server"
+"""An extension of Jupyter's server, in sessions alone, which have the extra lab too."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +26,16 @@ class Promise:
 
     packages: tuple[str, ...]
     left_out: str = ""
-    """The package in them that does not."""
+    """The modules in them that do not, by how their names begin."""
     never: tuple[str, ...] = ()
     """What is not imported by any of it."""
 
 
 EXTRAS = {
     "": Promise(("labkit",), "labkit.train", (*_OF_TRAIN, *_OF_LAB, *_OF_HUB)),
-    "hub": Promise(("labkit", "labkit_spawners"), "labkit.train", (*_OF_TRAIN, *_OF_LAB)),
+    "hub": Promise(
+        ("labkit", "labkit_spawners"), f"labkit.train {_OF_SESSIONS}", (*_OF_TRAIN, *_OF_LAB)
+    ),
     "lab": Promise(("labkit", "labkit_widgets"), "labkit.train", (*_OF_TRAIN, *_OF_HUB)),
     "train": Promise(("labkit",)),
 }
@@ -58,7 +62,8 @@ from labkit_spawners.templates import templates_folder
 pages = templates_folder()
 for file in (hub_config(), lock_file(), lock_file().with_name("package.json"),
              pages / "hub" / "profiles.html", pages / "notebooks" / "Start here.ipynb",
-             pages / "session" / "labconfig" / "default_setting_overrides.json"):
+             pages / "session" / "labconfig" / "default_setting_overrides.json",
+             pages / "labextensions" / "labkit-session" / "package.json"):
     assert file.is_file() and file.is_relative_to(sys.prefix), file
 print("  pages and files are where the wheel puts them")
 """
