@@ -209,6 +209,8 @@ class Access:
 class Scheduler(Protocol):
     look_every_s: float
     """How often its answers are worth asking for: less often where many share it."""
+    queries_a_minute: int
+    """How many questions the hub may ask of it in a minute, whatever happens; at least 6."""
 
     async def submit(self, job: JobSpec) -> str:
         """Queue the job and return its id. Raises UsageError if it can never fit."""

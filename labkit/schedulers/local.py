@@ -65,6 +65,7 @@ class LocalScheduler:
     """Implements `Scheduler`. Each call does its work, some milliseconds, in a thread."""
 
     look_every_s = 1.0
+    queries_a_minute = 1000
 
     def __init__(self, table: JobTable) -> None:
         self._table = table

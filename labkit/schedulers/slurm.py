@@ -66,6 +66,8 @@ class SlurmSettings(BaseModel):
     """The kind of accelerator of each type of device that is not NVIDIA's, as in mi300x = 'amd'."""
     timeout: Seconds = Field(default=10, ge=1, le=120)
     """How long Slurm may take to answer."""
+    queries_a_minute: int = Field(default=12, ge=6, le=600)
+    """How many questions the hub may ask of Slurm in a minute, however many sessions there are."""
 
 
 class SlurmPlugin:
@@ -80,9 +82,9 @@ class SlurmPlugin:
 class SlurmScheduler:
     """Implements `Scheduler`."""
 
-    look_every_s = 5.0
-
     def __init__(self, slurm: Slurm, settings: SlurmSettings) -> None:
+        self.queries_a_minute = settings.queries_a_minute
+        self.look_every_s = 180 / settings.queries_a_minute  # leaves two of three for changes
         self._slurm = slurm
         self._settings = settings
 

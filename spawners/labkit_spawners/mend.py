@@ -60,7 +60,7 @@ class Mender:
         ours = [record for record in self._lab.records.all() if record.cluster == cluster]
         left = [record for record in ours if name_of(record) not in held]
         gone = [record.job_id for record in left if record.job_id and record.job_id not in jobs]
-        ends = await watch.scheduler.ended(gone) if gone else {}
+        ends = await watch.ended(gone) if gone else {}
         found = find_orphans(
             ours,
             jobs,

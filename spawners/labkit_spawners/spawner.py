@@ -395,14 +395,21 @@ class GpuSpawner(BatchSpawnerBase):
         record = self._record()
         if self.job_id:
             await self.cancel_batch_job()
-            deadline = time.monotonic() + (0 if now else _STOP_WAIT_S)
-            while time.monotonic() < deadline:
-                if await self.query_job_status() == JobStatus.NOTFOUND:
-                    break
-                self.lab.watch(self._cluster()).outdate()
-                await asyncio.sleep(0.2)
+            if not now:
+                await self._ended()
         if record is not None:
             self._let_go(record)
+
+    async def _ended(self) -> None:
+        """Wait for the scheduler's word, asked ever less often: there are few questions."""
+        watch = self.lab.watch(self._cluster())
+        started, pause_s = time.monotonic(), max(0.01, watch.scheduler.look_every_s / 30)
+        while time.monotonic() - started < _STOP_WAIT_S:
+            await asyncio.sleep(pause_s)
+            watch.outdate()
+            if await self.query_job_status() == JobStatus.NOTFOUND:
+                return
+            pause_s *= 2
 
     def _let_go(self, record: SessionRecord) -> None:
         self.lab.watch(record.cluster).let_go(self.job_id)

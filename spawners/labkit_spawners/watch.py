@@ -18,13 +18,61 @@ SUBMIT_AT_ONCE = 4
 """Each submission is a process on the hub's machine: a class that starts must not crowd it out."""
 SOONER = 10
 """After a change of ours the next question may come this many times sooner."""
+AT_ONCE_S = 0.5
+"""And never later than so, while there are questions left."""
+POOLS_EVERY = 4
+"""Where jobs could run changes less than they do."""
+POOLS_COST = 2
+"""Nodes and partitions."""
+
+
+class Budget:
+    """So many queries in any minute at most, whatever happens: some at once, the rest spread.
+
+    A third may be asked at once, so that nobody who starts alone waits for it. One may be owed:
+    whether an answer calls for another question is not known before.
+    """
+
+    def __init__(self, a_minute: int):
+        self.most = a_minute / 3
+        self._a_second = (a_minute - self.most - 1) / 60
+        self._left, self._since = self.most, time.monotonic()
+        self._turn = asyncio.Lock()
+
+    def left(self) -> float:
+        now = time.monotonic()
+        self._left = min(self.most, self._left + (now - self._since) * self._a_second)
+        self._since = now
+        return self._left
+
+    def owe(self, queries: int) -> None:
+        self._left = self.left() - queries
+
+    async def spend(self, queries: int) -> None:
+        """Wait until there are so many left, and take them."""
+        async with self._turn:
+            # What is owed meanwhile is waited for, too.
+            while (missing := queries - self.left()) > 1e-9:  # noqa: ASYNC110
+                await asyncio.sleep(missing / self._a_second)
+            self.owe(queries)
+
+
+async def _nothing() -> None:
+    pass
 
 
 class Shared(Generic[T]):
     """An answer that all share who ask within `fresh_s` seconds."""
 
-    def __init__(self, ask: Callable[[], Awaitable[T]], fresh_s: float):
+    def __init__(
+        self,
+        ask: Callable[[], Awaitable[T]],
+        fresh_s: float,
+        pay: Callable[[], Awaitable[None]] = _nothing,
+    ):
+        """`pay` is awaited before each question: changes until then are answered by it, too."""
         self._ask = ask
+        self._pay = pay
         self._fresh_s = fresh_s
         self._asked_at = float("-inf")
         self._outdated = False
@@ -47,9 +95,11 @@ class Shared(Generic[T]):
 
     async def _after_a_pause(self) -> T:
         """So that many changes at once are still few questions."""
-        pause_s = self._fresh_s / SOONER - (time.monotonic() - self._asked_at)
+        apart_s = min(self._fresh_s / SOONER, AT_ONCE_S)
+        pause_s = apart_s - (time.monotonic() - self._asked_at)
         if pause_s > 0:
             await asyncio.sleep(pause_s)
+        await self._pay()
         self._asked_at = time.monotonic()
         self._outdated = False
         return await self._ask()
@@ -97,18 +147,25 @@ class Look:
 
 
 class JobWatch:
-    """The jobs of one cluster; each of the questions at most as often as is worth it."""
+    """The jobs of one cluster; each of the questions at most as often as is worth it.
+
+    All together are never more than the scheduler's `queries_a_minute`.
+    """
 
     def __init__(self, scheduler: Scheduler):
         self.scheduler = scheduler
         self.submitting = asyncio.Semaphore(SUBMIT_AT_ONCE)
-        self._looks = Shared(self._look, scheduler.look_every_s)
-        self._pools = Shared(self._ask_pools, scheduler.look_every_s)
+        self._budget = Budget(scheduler.queries_a_minute)
+        every_s = scheduler.look_every_s
+        self._looks = Shared(self._look, every_s, lambda: self._budget.spend(1))
+        self._pools = Shared(
+            self._ask_pools, POOLS_EVERY * every_s, lambda: self._budget.spend(POOLS_COST)
+        )
         self._access: dict[tuple[str, frozenset[str]], Shared[Access]] = {}
         self._followed: dict[str, JobEnd | None] = {}
         self.known_jobs: Mapping[str, JobInfo] = {}
         self.known_pools: Sequence[Pool] = ()
-        """As they were answered last: for figures, never to decide by."""
+        """As they were answered last."""
 
     async def job(self, job_id: str) -> JobInfo | JobEnd | None:
         """The job, or how it ended; None where the scheduler knows neither: that is no end.
@@ -124,7 +181,15 @@ class JobWatch:
         return (await self._looks.get()).jobs
 
     async def pools(self) -> Sequence[Pool]:
+        """Where jobs could run; as it was last, while sessions need the questions that are left."""
+        if self.known_pools and self._budget.left() < self._budget.most:
+            return self.known_pools
         return await self._pools.get()
+
+    async def ended(self, job_ids: Collection[str]) -> Mapping[str, JobEnd]:
+        """How those ended that have ended; asked anew."""
+        await self._budget.spend(1)
+        return await self.scheduler.ended(job_ids)
 
     async def access(self, person: str, groups: Collection[str]) -> Access:
         """What that person may name there."""
@@ -150,6 +215,7 @@ class JobWatch:
         jobs = self.known_jobs = await self.scheduler.jobs()
         gone = [i for i, end in self._followed.items() if end is None and i not in jobs]
         if gone:
+            self._budget.owe(1)
             ends = await self.scheduler.ended(gone)
             self._followed.update({i: end for i, end in ends.items() if i in self._followed})
         return Look(jobs, {i: end for i, end in self._followed.items() if end is not None})

@@ -92,6 +92,7 @@ def measure(
         settings = cluster.folder / "etc" / "labkit" / "labkit.toml"
         text = (
             settings.read_text()
+            .replace("queries_a_minute = 120", f"queries_a_minute = {GOAL_QUERIES}")
             .replace('scheduler = "slurm"', f'scheduler = "slurm"\ncommands = "{folder / "bin"}"')
             .replace("[hub]", "[hub]\ninternal_ssl = false")
         )

@@ -18,6 +18,7 @@ name = "Test cluster"
 [clusters.slurm]
 scheduler = "slurm"
 timeout = 3
+queries_a_minute = 120  # tests start and stop more than people do
 {cluster_settings}
 
 [hub]

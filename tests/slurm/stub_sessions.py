@@ -13,6 +13,7 @@ from tornado import web
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
 LOOK_S = 0.02
+TRIES, MOST_WAIT_S = 40, 5
 
 
 class Answer(web.RequestHandler):
@@ -26,7 +27,7 @@ class Answer(web.RequestHandler):
 async def main(folder: Path) -> None:
     server = web.Application([(".*", Answer)]).listen(0, backlog=1024)
     port = next(iter(server._sockets.values())).getsockname()[1]
-    AsyncHTTPClient.configure(None, max_clients=10)
+    AsyncHTTPClient.configure(None, max_clients=100)
     reports: set[asyncio.Task[None]] = set()
     with (folder / "jobs.jsonl").open() as lines:
         while True:
@@ -50,13 +51,15 @@ async def report(script: str, port: int) -> None:
         method="POST",
         headers={"Authorization": f"token {said['JUPYTERHUB_API_TOKEN']}"},
         body=json.dumps({"port": port, "nonce": said["LABKIT_SESSION_NONCE"]}),
+        connect_timeout=60,  # the wait for a turn here counts as that
+        request_timeout=60,
     )
     code = 0
-    for wait_s in range(10):
+    for tried in range(TRIES):  # as the launcher: 409 is also that the hub knows no node yet
         code = (await AsyncHTTPClient().fetch(request, raise_error=False)).code
         if code == 204:
             return
-        await asyncio.sleep(wait_s)
+        await asyncio.sleep(min(0.2 * 1.5**tried, MOST_WAIT_S))
     print(f"The hub refuses a port: {code}.", file=sys.stderr)
 
 

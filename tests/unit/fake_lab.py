@@ -41,6 +41,7 @@ class FakeScheduler:
 
     look_every_s = -1.0
     """So that it is asked anew each time."""
+    queries_a_minute = 1_000_000
 
     def __init__(self, memory_bytes: int = 16 * GB):
         self.memory_bytes = memory_bytes

@@ -9,7 +9,7 @@ from labkit.schedulers.base import JobEnd, JobInfo, Outcome
 from labkit.settings import Site
 from labkit_spawners import watch as watch_module
 from labkit_spawners.session_job import session_job
-from labkit_spawners.watch import SOONER, JobWatch
+from labkit_spawners.watch import AT_ONCE_S, JobWatch
 from tests.unit.fake_lab import PROFILES, FakeScheduler
 
 FRESH_S = 5.0
@@ -90,7 +90,79 @@ async def test_a_hundred_changes_in_a_second_are_few_questions(scheduler, clock)
     for _ in range(100):
         watch.outdate()
         await watch.job("any")
-    assert (clock.now - started) / scheduler.looks == pytest.approx(FRESH_S / SOONER, rel=0.02)
+    assert (clock.now - started) / scheduler.looks == pytest.approx(AT_ONCE_S, rel=0.02)
+
+
+def most_in_a_minute(asked: list[float]) -> int:
+    return max(sum(since <= when < since + 60 for when in asked) for since in asked)
+
+
+@pytest.fixture
+def asked(scheduler: FakeScheduler, clock: SimpleNamespace, monkeypatch) -> list[float]:
+    """When each query of a scheduler like Slurm was: 12 a minute at most."""
+    asked: list[float] = []
+    scheduler.look_every_s, scheduler.queries_a_minute = 15.0, 12
+    for name, queries in (("jobs", 1), ("ended", 1), ("capacity", 2)):
+        ask = getattr(scheduler, name)
+
+        async def call(*given, ask=ask, queries=queries):
+            asked.extend([clock.now] * queries)
+            return await ask(*given)
+
+        monkeypatch.setattr(scheduler, name, call)
+    return asked
+
+
+@pytest.mark.parametrize("people", [10, 1000])
+async def test_no_minute_has_more_than_twelve_queries(people, scheduler, clock, asked, site):
+    """A class starts, ends and starts again, while everybody looks at the page."""
+    watch = JobWatch(scheduler)
+    jobs: list[str] = []
+    started = clock.now
+    while clock.now < started + 300:
+        clock.now += 0.3
+        if len(jobs) < people:
+            jobs.append(await submit(scheduler, site))
+        else:
+            scheduler.end(jobs[0], Outcome.COMPLETED)
+            watch.let_go(jobs.pop(0))
+        watch.outdate()
+        await asyncio.gather(watch.pools(), *(watch.job(job_id) for job_id in jobs))
+        scheduler.end(jobs[-1], Outcome.TIMEOUT)
+    assert 10 <= most_in_a_minute(asked) <= 12
+
+
+@pytest.mark.parametrize("others", [0, 999])
+async def test_who_starts_alone_does_not_wait(others, scheduler, clock, asked, site):
+    watch = JobWatch(scheduler)
+    jobs = [await submit(scheduler, site) for _ in range(others + 1)]
+    for _ in range(120):  # sessions run, and somebody looks at the page
+        clock.now += 1
+        await asyncio.gather(watch.pools(), *(watch.job(job_id) for job_id in jobs))
+    pressed = clock.now
+    jobs.append(await submit(scheduler, site))
+    for _ in range(2):  # it was submitted; it says its port
+        watch.outdate()
+        await asyncio.gather(watch.pools(), watch.job(jobs[-1]))
+        clock.now += 1
+    assert sum(when >= pressed for when in asked) >= 2
+    assert clock.now - pressed < 2 + 3 * AT_ONCE_S
+    assert most_in_a_minute(asked) <= 12
+
+
+async def test_the_pools_are_as_they_were_while_sessions_need_the_questions(
+    scheduler, clock, asked, site
+):
+    watch = JobWatch(scheduler)
+    before = await watch.pools()
+    scheduler.pools = []
+    for _ in range(3):
+        watch.outdate()
+        await watch.job("any")
+    watch.outdate()
+    assert await watch.pools() is before
+    clock.now += 60
+    assert await watch.pools() is not before
 
 
 async def test_an_error_is_for_all_who_asked_and_is_not_remembered(scheduler, clock):
