@@ -152,13 +152,13 @@ class GpuSpawner(BatchSpawnerBase):
         self._end, self._job = None, None
         record = self._record()
         waits = record is not None and record.waits
-        if record is not None and waits:
-            self._adopt(record)
-        else:
+        if record is None or not waits:
             record = self._new_record()
         self._detached = self.will_resume = False
         try:
-            if not waits:
+            if waits:
+                self._adopt(record)
+            else:
                 await self._submit(record)
             host, port = await self._listening(record)
         except LabkitError as error:
@@ -172,6 +172,11 @@ class GpuSpawner(BatchSpawnerBase):
         return host, port
 
     def _adopt(self, record: SessionRecord) -> None:
+        if self._watch() is None:
+            raise SessionFailed(
+                f"The session waited on {record.cluster!r}, which this lab has no more. Start "
+                "another."
+            )
         self.log.info("Adopting job %s of %s", record.job_id, self._log_name)
         self.job_id, self.api_token = record.job_id, record.api_token
 
@@ -285,8 +290,8 @@ class GpuSpawner(BatchSpawnerBase):
 
     async def locate(self) -> None:
         """Have the scheduler say where the job runs, where its last answer is from before."""
-        if not self.state_gethost():
-            self.lab.watch(self._cluster()).outdate()
+        if not self.state_gethost() and (watch := self._watch()):
+            watch.outdate()
             await self.query_job_status()
 
     async def is_own_port(self, port: int) -> bool:
@@ -319,8 +324,10 @@ class GpuSpawner(BatchSpawnerBase):
         """Only the scheduler's word that a job has ended ends a session: unknown is not dead."""
         if not self.job_id:
             return JobStatus.NOTFOUND
+        if (watch := self._watch()) is None:
+            return JobStatus.UNKNOWN
         try:
-            found = await self.lab.watch(self._cluster()).job(self.job_id)
+            found = await watch.job(self.job_id)
         except Exception as error:
             self.log.warning("The scheduler does not answer about %s: %s", self.job_id, error)
             found = None
@@ -339,7 +346,15 @@ class GpuSpawner(BatchSpawnerBase):
         return record is not None and is_job_of(record, job, as_hub=self._as_the_hub())
 
     async def cancel_batch_job(self) -> None:
-        watch = self.lab.watch(self._cluster())
+        if (watch := self._watch()) is None:
+            self.log.error(
+                "Job %s on cluster %r could not be cancelled: %s names that cluster no more. "
+                "Cancel it there by hand.",
+                self.job_id,
+                self._cluster(),
+                self.lab.site.settings,
+            )
+            return
         await watch.scheduler.cancel(self.job_id)
         watch.outdate()
 
@@ -354,7 +369,8 @@ class GpuSpawner(BatchSpawnerBase):
 
     def state_gethost(self) -> str:
         """Where the session listens, by the scheduler's word alone; '' while that is not known."""
-        if self.lab.site.cluster(self._cluster())[1].scheduler == "local":
+        settings = self.lab.site.clusters.get(self._cluster())
+        if settings and settings.scheduler == "local":
             return "127.0.0.1"
         return self._job.nodes[0] if self._job and self._job.nodes else ""
 
@@ -402,7 +418,8 @@ class GpuSpawner(BatchSpawnerBase):
 
     async def _ended(self) -> None:
         """Wait for the scheduler's word, asked ever less often: there are few questions."""
-        watch = self.lab.watch(self._cluster())
+        if (watch := self._watch()) is None:
+            return
         started, pause_s = time.monotonic(), max(0.01, watch.scheduler.look_every_s / 30)
         while time.monotonic() - started < _STOP_WAIT_S:
             await asyncio.sleep(pause_s)
@@ -412,7 +429,8 @@ class GpuSpawner(BatchSpawnerBase):
             pause_s *= 2
 
     def _let_go(self, record: SessionRecord) -> None:
-        self.lab.watch(record.cluster).let_go(self.job_id)
+        if watch := self._watch():
+            watch.let_go(self.job_id)
         self.lab.records.remove(record)
 
     async def _give_up(self, record: SessionRecord) -> None:
@@ -469,8 +487,12 @@ class GpuSpawner(BatchSpawnerBase):
 
     def _cluster(self) -> str:
         record = self._record()
-        name = record.cluster if record else None
-        return self.lab.site.cluster(name)[0]
+        return record.cluster if record else self.lab.site.cluster(None)[0]
+
+    def _watch(self) -> JobWatch | None:
+        """None where the cluster of the session was taken out of `labkit.toml`."""
+        name = self._cluster()
+        return self.lab.watch(name) if name in self.lab.site.clusters else None
 
     def _log_file(self) -> str:
         site, person = self.lab.site, self.user.name

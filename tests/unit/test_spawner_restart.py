@@ -1,6 +1,7 @@
 """The hub ends and starts again: no session is lost, whether it runs or waits."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -128,3 +129,36 @@ async def test_a_damaged_record_keeps_neither_hub_nor_person_from_starting(lab, 
     scheduler.when_asked = lambda: spawner.port_reported(4711, lab.records.get("ana", "").nonce)
     assert await spawner.start() == ("127.0.0.1", 4711)
     assert spawner.job_id == "job-2"
+
+
+def without_its_cluster(lab, site):
+    """The same lab, whose operator has renamed the cluster in labkit.toml."""
+    (cluster,) = site.clusters.values()
+    return replace(lab, site=site.model_copy(update={"clusters": {"another": cluster}}))
+
+
+async def test_a_session_of_a_cluster_that_the_lab_has_no_more_can_be_stopped(
+    site, lab, scheduler, caplog
+):
+    await waiting_session(lab, scheduler)
+    record = lab.records.get("ana", "")
+    lab.records.update(record, started=True)
+    lab = without_its_cluster(lab, site)
+    spawner = after_restart(lab)
+    assert await spawner.poll() is None, "that it has ended is not known"
+    assert spawner.state_gethost() == ""
+    with caplog.at_level("ERROR"):
+        await spawner.stop()
+    assert "Job job-1 on cluster 'here' could not be cancelled" in caplog.text
+    assert lab.records.get("ana", "") is None
+    assert scheduler.cancelled == []
+
+
+async def test_a_session_that_waited_there_is_told_of_and_let_go(site, lab, scheduler):
+    await waiting_session(lab, scheduler)
+    lab = without_its_cluster(lab, site)
+    spawner = after_restart(lab)
+    assert await spawner.poll() == 0
+    with pytest.raises(SessionFailed, match="'here', which this lab has no more. Start another"):
+        await spawner.start()
+    assert lab.records.get("ana", "") is None
