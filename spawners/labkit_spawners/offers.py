@@ -14,16 +14,18 @@ from typing import TypeVar
 from labkit.errors import UsageError
 from labkit.schedulers.base import Access, JobKind, JobSpec, Pool
 from labkit.settings import Limits, Profile, Site
-from labkit_spawners.permission import groups_of, limits_of
+from labkit_spawners.permission import groups_now, limits_of
 from labkit_spawners.places import pools_for, room_for, why_not
 from labkit_spawners.session_job import resources_of
 from labkit_spawners.watch import JobWatch, LastKnown, Shared
 
 T = TypeVar("T")
 
+_GROUPS_WITHIN_S = 0.04
 _POOLS_WITHIN_S = 0.08
 _STARTS_WITHIN_S = 0.04
 _OLD_S = 30.0
+GROUPS_FRESH_S = 60.0
 START_FRESH_S = 60.0
 """How often a profile's expected start is asked for, at most, while somebody looks."""
 
@@ -52,17 +54,16 @@ class Offers:
     site: Site
     watch_of: Callable[[str], JobWatch]
     _pools: dict[str, LastKnown[Sequence[Pool]]] = field(default_factory=dict)
+    _groups: dict[str, LastKnown[frozenset[str]]] = field(default_factory=dict)
     _access: dict[tuple[str, str, frozenset[str]], LastKnown[Access]] = field(default_factory=dict)
     _starts: dict[str, LastKnown[datetime | None]] = field(default_factory=dict)
 
     async def look(self, person: str) -> View:
-        groups = await asyncio.to_thread(groups_of, person)
+        groups = await self._groups_of(person).get(_GROUPS_WITHIN_S)
         clusters = {self.cluster_of(profile) for profile in self.site.profiles.values()}
         known, allowed = await asyncio.gather(
             self._gather({name: self._pools_of(name) for name in clusters}, _POOLS_WITHIN_S),
-            self._gather(
-                {name: self._access_of(name, person, groups) for name in clusters}, _POOLS_WITHIN_S
-            ),
+            self._accesses(clusters, person, groups),
         )
         shown = [self._pools_of(name) for name in clusters]
         old = [at for last in shown if (at := last.answered) and (last.fails or _is_old(at))]
@@ -71,7 +72,7 @@ class Offers:
             for name, profile in self.site.profiles.items()
             if _all_in_use(profile, known[self.cluster_of(profile)])
         }
-        limits_name, limits = limits_of(self.site, groups)
+        limits_name, limits = limits_of(self.site, groups or ())
         return View(
             pools=known,
             access=allowed,
@@ -95,6 +96,20 @@ class Offers:
         if cluster not in self._pools:
             self._pools[cluster] = LastKnown(self.watch_of(cluster).pools)
         return self._pools[cluster]
+
+    def _groups_of(self, person: str) -> LastKnown[frozenset[str]]:
+        if person not in self._groups:
+            groups = Shared(lambda: groups_now(person), GROUPS_FRESH_S)
+            self._groups[person] = LastKnown(groups.get)
+        return self._groups[person]
+
+    async def _accesses(
+        self, clusters: Collection[str], person: str, groups: Collection[str] | None
+    ) -> Mapping[str, Access | None]:
+        if groups is None:
+            return dict.fromkeys(clusters)
+        asked = {name: self._access_of(name, person, groups) for name in clusters}
+        return await self._gather(asked, _POOLS_WITHIN_S)
 
     def _access_of(self, cluster: str, person: str, groups: Collection[str]) -> LastKnown[Access]:
         key = cluster, person, frozenset(groups)

@@ -10,6 +10,7 @@ import grp
 import os
 import pwd
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from labkit.errors import LabkitError, UsageError, known_names
 from labkit.schedulers.base import Access
@@ -19,12 +20,16 @@ from labkit_spawners.options import ADVANCED, NAMES, SOURCE
 from labkit_spawners.places import SHARE
 from labkit_spawners.watch import JobWatch
 
+GROUPS_WITHIN_S = 10
+_DIRECTORY = ThreadPoolExecutor(4, "directory")
+"""Of its own: a directory that hangs must not take the threads of others."""
+
 
 async def require_permitted(
     site: Site, watch: JobWatch, person: str, name: str, asked: Profile
 ) -> None:
     """Raises UsageError with what is allowed; LabkitError where that cannot be known now."""
-    groups = await asyncio.to_thread(groups_of, person)
+    groups = await groups_now(person)
     wrong = dict(over_limits(site, groups, name, asked))
     names = chosen_names(site.profiles[name], asked)
     if names and not wrong:
@@ -33,6 +38,17 @@ async def require_permitted(
     if wrong:
         lines = [f"  {key}: {said}" for key, said in wrong.items()]
         raise UsageError("\n".join([f"Wrong in {SOURCE}:", *lines]))
+
+
+async def groups_now(person: str) -> frozenset[str]:
+    """Raises LabkitError where the machine's directory of users (LDAP, …) takes too long."""
+    asked = asyncio.get_running_loop().run_in_executor(_DIRECTORY, groups_of, person)
+    try:
+        return await asyncio.wait_for(asked, GROUPS_WITHIN_S)
+    except TimeoutError:
+        raise LabkitError(
+            "The directory of users does not say now which groups you are in. Try again soon."
+        ) from None
 
 
 def groups_of(person: str) -> frozenset[str]:

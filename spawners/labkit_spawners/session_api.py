@@ -18,7 +18,7 @@ from labkit.schedulers.base import JobInfo, JobState
 from labkit.settings import Profile
 from labkit_spawners.options import parse_options
 from labkit_spawners.own_token import SessionHandler, spawner_of_token
-from labkit_spawners.permission import groups_of, limits_of
+from labkit_spawners.permission import groups_now, limits_of
 from labkit_spawners.time_left import Extension, TimeLeft, extension, longest_s, time_left
 
 SESSION = "/api/labkit/session"
@@ -105,9 +105,9 @@ async def extension_of(spawner: Any, job: JobInfo) -> Extension:
         return Extension(seconds=0, walltime_s=0, why_not="This lab has its profile no more.")
     try:
         pools = await spawner.lab.watch(spawner.record.cluster).pools() if profile.extend else []
+        groups = await groups_now(spawner.user.name) if profile.extend else frozenset()
     except LabkitError:
-        return Extension(seconds=0, walltime_s=0, why_not="The scheduler does not answer now.")
-    groups = await asyncio.to_thread(groups_of, spawner.user.name)
+        return Extension(seconds=0, walltime_s=0, why_not="The cluster does not answer now.")
     limit = limits_of(site, groups)[1].time
     return extension(profile, job, longest_s(profile, pools, limit))
 

@@ -132,7 +132,7 @@ class LastKnown(Generic[T]):
             self.answer = await self._ask()
             self.answered, self.fails = datetime.now(UTC), False
         except Exception as error:  # those who look are told that it is not known
-            app_log.warning("A scheduler does not answer: %s", error)
+            app_log.warning("No answer for the page: %s", error)
             self.fails = True
         finally:
             self._asking = None

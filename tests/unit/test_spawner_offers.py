@@ -1,14 +1,17 @@
 """The page comes at once with what is known, whatever the scheduler does."""
 
 import asyncio
+import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from labkit.errors import LabkitError
 from labkit.schedulers.base import Access, Pool
 from labkit.settings import Limits, Profile
+from labkit_spawners import permission
 from labkit_spawners.form import profile_form
 from tests.unit.fake_lab import GB, FakeScheduler, fake_lab, pool, until
 
@@ -47,6 +50,36 @@ async def test_a_page_waits_for_no_scheduler(site):
     page = await profile_form(offers, "ana", {})
     assert "The scheduler does not answer now; this was so at " in page
     assert "4 of 4 h100 free now." in page
+
+
+async def test_a_page_waits_for_no_directory_of_users(site, monkeypatch):
+    may_answer, asked = threading.Event(), []
+
+    def slow(person: str) -> frozenset[str]:
+        asked.append(person)
+        assert may_answer.wait(10)
+        return frozenset({"staff"})
+
+    monkeypatch.setattr(permission, "groups_of", slow)
+    limits = {"staff": Limits(groups=["staff"], memory=8 * GB)}
+    offers = fake_lab(site.model_copy(update={"limits": limits}), FakeScheduler(), GPU).offers
+    for _ in range(3):
+        began = time.monotonic()
+        await profile_form(offers, "ana", {})
+        assert time.monotonic() - began < 0.2
+    assert asked == ["ana"], "no second thread hangs for the same person"
+    may_answer.set()
+    await until(lambda: offers._groups["ana"].answer)
+    assert (await offers.look("ana")).limits_name == "staff"
+
+
+async def test_who_starts_is_told_that_the_directory_does_not_answer(monkeypatch):
+    may_answer = threading.Event()
+    monkeypatch.setattr(permission, "groups_of", lambda person: may_answer.wait(10))
+    monkeypatch.setattr(permission, "GROUPS_WITHIN_S", 0.01)
+    with pytest.raises(LabkitError, match="directory of users does not say now"):
+        await permission.groups_now("ana")
+    may_answer.set()
 
 
 async def test_the_start_of_what_is_in_use_is_asked_once_for_all_who_look(site):
