@@ -1,6 +1,7 @@
 """A real lab on the test cluster: the hub as the user `hub`, sessions as jobs of their people."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -148,3 +149,9 @@ def write_as_root(file: Path, text: str, mode: int) -> None:
     file.parent.mkdir(exist_ok=True)
     file.write_text(text)
     file.chmod(mode)
+
+
+def own(path: Path, like: Path) -> None:
+    """Give it, and all in it, to whom the other belongs."""
+    for each in [path, *path.rglob("*")]:
+        os.chown(each, like.stat().st_uid, like.stat().st_gid)

@@ -1,16 +1,24 @@
-"""Two people at real browsers on the real cluster at once, one waiting behind the other."""
+"""People at real browsers on the real cluster.
 
+Two at once, one waiting behind the other; and one from sign-in to the result of a run.
+"""
+
+import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from labkit.demo import demo_weights
+from labkit.models.catalogue import add_model, inspect_folder
 from tests.browser.conftest import need_chromium
 from tests.hub.person import Person, chromium, person_at
 from tests.slurm.cluster import SlurmCluster
-from tests.slurm.slurm_lab import PEOPLE, SlurmLab
+from tests.slurm.slurm_lab import PEOPLE, SlurmLab, own
+from tests.waiting import wait_for
 
 ONLY_ONE = "A node with a GPU for each finger"
 """There is one such node."""
@@ -123,3 +131,49 @@ def give_back(lab: SlurmLab, person: Person) -> None:
     person.page.locator("#stop").wait_for(state="hidden")
     person.page.goto(f"{lab.base}/hub/home")
     person.page.get_by_text("Start my session").wait_for()
+
+
+def test_from_sign_in_to_the_result_of_a_run_that_is_a_job_of_ones_own(
+    lab: SlurmLab, people: dict[str, Person]
+):
+    alice = people["alice"]
+    give_demo_model(lab, "alice")
+    alice.sign_in()
+    alice.page.get_by_role("radio", name="Notebook").check()
+    alice.page.get_by_role("button", name="Start", exact=True).click()
+    alice.be_in_the_session()  # where "Start here" is open
+    alice.shoot("10-start-here")
+    alice.run_the_cell()
+    alice.shoot("11-studio")
+    alice.button("Try with sample data").click()
+    wait_for(alice.button("Start").is_enabled, "the check to end")
+    alice.shoot("12-ready")
+    alice.button("Start").click()
+
+    (run,) = wait_for(lambda: runs_of(lab, "alice"), "the run")
+    wait_for(lambda: run.name in job_names(lab, "alice"), "the run's job")
+    assert len(job_names(lab, "alice")) == 2  # her session's and her run's
+    alice.see("rows a second", 120)
+    alice.shoot("13-training")
+    alice.see("Measured once", 240)
+    alice.shoot("14-result")
+    assert json.loads((run / "attempts" / "1" / "status.json").read_text())["state"] == "done"
+    give_back(lab, alice)
+
+
+def give_demo_model(lab: SlurmLab, name: str) -> None:
+    """all-MiniLM-L6-v2 in that person's own catalogue."""
+    home = lab.cluster.home(name)
+    weights = shutil.copytree(demo_weights(), home / "models" / "minilm")
+    entry = inspect_folder(weights, name="minilm")
+    add_model(home / "labkit" / "models", entry.model_copy(update={"title": "all-MiniLM-L6-v2"}))
+    for folder in ("models", "labkit"):
+        own(home / folder, home)
+
+
+def runs_of(lab: SlurmLab, name: str) -> list[Path]:
+    return sorted((lab.cluster.home(name) / "labkit" / "runs").glob("2*"))
+
+
+def job_names(lab: SlurmLab, name: str) -> list[str]:
+    return [job for user, job in lab.queue("UserName", "Name") if user == name]

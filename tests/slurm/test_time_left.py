@@ -1,9 +1,7 @@
 """Time left as Slurm has it, more of it up to what the site allows, and runs from a session."""
 
 import json
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +9,7 @@ import pytest
 from labkit.models.catalogue import add_model, inspect_folder
 from tests.hub.real_lab import Answer, Browser
 from tests.slurm.cluster import SlurmCluster
-from tests.slurm.slurm_lab import SlurmLab
+from tests.slurm.slurm_lab import SlurmLab, own
 from tests.unit.tiny_encoder import LABELS, made_up_rows, save_tiny_encoder
 from tests.waiting import wait_for
 
@@ -92,14 +90,7 @@ def test_time_left_is_slurms_and_grows_as_far_as_the_partition_allows(
     wait_for(lambda: lab.record("alice") == {}, "the session's end")
 
 
-def own(path: Path, like: Path) -> None:
-    for each in [path, *path.rglob("*")]:
-        os.chown(each, like.stat().st_uid, like.stat().st_gid)
-
-
-def test_a_run_from_a_session_is_a_job_of_its_own_and_outlives_it(
-    lab: SlurmLab, alice: Browser, tmp_path: Path
-):
+def test_a_run_from_a_session_is_a_job_of_its_own_and_outlives_it(lab: SlurmLab, alice: Browser):
     home = lab.cluster.home("alice")
     weights = save_tiny_encoder(home / "tiny")
     add_model(home / "labkit" / "models", inspect_folder(weights, name="tiny"))
