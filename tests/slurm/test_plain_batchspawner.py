@@ -5,6 +5,7 @@ Each test says what either does, so that none passes because it looks at nothing
 
 import json
 import re
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,16 @@ from tests.slurm.plain_hub import PlainHub
 from tests.waiting import wait_for
 
 START_TIMEOUT_S = 3
+OPERATORS, STRANGERS = secrets.token_hex(16), secrets.token_hex(16)
+FIGURES = f"""
+c.JupyterHub.services = [
+    {{"name": "prometheus", "api_token": "{OPERATORS}"}},
+    {{"name": "stranger", "api_token": "{STRANGERS}"}},
+]
+role = {{"name": "prometheus", "scopes": ["read:metrics"], "services": ["prometheus"]}}
+c.JupyterHub.load_roles = [role]
+"""
+"""As docs/slurm.md has it."""
 MUNGE = Path("/run/munge/munge.socket.2")
 
 
@@ -26,7 +37,7 @@ def hub(cluster: SlurmCluster, request: pytest.FixtureRequest) -> Iterator[Plain
     """One that starts sessions which have a node for themselves."""
     more = (
         f"c.Spawner.start_timeout = {START_TIMEOUT_S}\n"
-        "c.JupyterHub.tornado_settings = {'slow_spawn_timeout': 0}\n"
+        "c.JupyterHub.tornado_settings = {'slow_spawn_timeout': 0}\n" + FIGURES
     )
     with PlainHub(cluster, ours=request.param, profile="whole", more=more).running() as hub:
         yield hub
@@ -57,6 +68,19 @@ def bob_waits(hub: PlainHub, bob: Browser) -> Iterator[None]:
         hub.ask_for_session(bob, "bob")
         wait_for(lambda: list(hub.jobs("bob").values()) == ["PENDING"], "bob's job")
         yield
+
+
+def test_an_operators_token_reads_the_figures(hub: PlainHub):
+    """On either hub: JupyterHub's own figures, and ours, since labkit is installed there."""
+    prometheus = Browser(hub.base)
+    answer = prometheus.ask("/hub/metrics", token=OPERATORS)
+    assert answer.status == 200 and "jupyterhub_total_users" in answer.text
+    for figure in ("labkit_sessions", "labkit_gpus_total", "labkit_scheduler_call_seconds"):
+        assert f"# HELP {figure} " in answer.text, figure
+    for path in ("/hub/api/users", "/hub/api/labkit/session", "/hub/api/proxy"):
+        assert prometheus.ask(path, token=OPERATORS).status == 403, path
+    assert prometheus.ask("/hub/metrics", token=STRANGERS).status == 403
+    assert prometheus.ask("/hub/metrics").status == 403
 
 
 def is_starting(browser: Browser) -> bool:
