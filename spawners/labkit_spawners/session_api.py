@@ -26,13 +26,18 @@ EXTEND, GIVE_BACK = f"{SESSION}/extend", f"{SESSION}/give-back"
 
 
 class _Handler(SessionHandler):
-    async def session(self) -> tuple[Any, JobInfo]:
-        """The spawner that asks, and its job. Answers 403 and 503 where there is none."""
+    def spawner(self) -> Any:
+        """The one that asks. Answers 403 where there is none, 400 where it says anything."""
         spawner = spawner_of_token(self)
         if spawner is None:
             raise web.HTTPError(403, "A session is told of itself alone, by its own token.")
         if self.request.body not in (b"", b"null", b"{}"):
             raise web.HTTPError(400, "There is nothing to say: the body must be empty.")
+        return spawner
+
+    async def session(self) -> tuple[Any, JobInfo]:
+        """The spawner that asks, and its job. Answers 503 where the job is not known to run."""
+        spawner = self.spawner()
         job = await spawner.job_now()
         if job is None or job.state is not JobState.RUNNING:
             raise web.HTTPError(503, "The scheduler says nothing of this session now.")
@@ -68,8 +73,8 @@ class GiveBack(_Handler):
     _ending: asyncio.Future[Any] | None = None
 
     async def post(self) -> None:
-        spawner = spawner_of_token(self)
-        if spawner is None or spawner.pending:
+        spawner = self.spawner()
+        if spawner.pending:
             raise web.HTTPError(403, "Only a session that runs may end itself.")
         self._spawner = spawner
         self.set_status(202)

@@ -96,6 +96,48 @@ def test_it_may_say_its_own_port_and_nothing_more(
     assert [lab.record(name)["port"] for name in sessions] == [alice["port"], bob["port"]]
 
 
+ROUTES = [("GET", ""), ("POST", "/extend"), ("POST", "/give-back")]
+
+
+@pytest.mark.parametrize(("method", "route"), ROUTES)
+def test_a_session_is_told_of_itself_alone_and_says_nothing(
+    lab: SlurmLab, nobody: Browser, sessions: dict[str, dict], method: str, route: str
+):
+    """Time left, more of it, its end: no body names another's session, no other token opens it."""
+    path = f"/hub/api/labkit/session{route}"
+    before, ids = lab.queue("JobId", "EndTime"), [each["job_id"] for each in sessions.values()]
+    owners = lab.browser("bob")
+    body = {"note": "of bob's own", "expires_in": 600}
+    bobs = owners.ask("/hub/api/users/bob/tokens", method="POST", body=body).json()["token"]
+    for token in ("", "guessed", bobs, sessions["alice"]["nonce"]):
+        assert nobody.ask(path, method=method, token=token).status == 403, token
+    assert owners.ask(path, method=method).status == 403, "by a browser"
+    attacks: list[object] = [
+        *({key: sessions["bob"][key]} for key in ("user", "server", "job_id", "nonce")),
+        *({"seconds": wrong} for wrong in (-1, 2**64, "1", None, [], {})),
+        *([], "bob", 7, True, b"{", b"\xff", b"{" * 9_000, b" " * 100_000),
+    ]
+    for attack in attacks:
+        answer = nobody.ask(path, method=method, body=attack, token=sessions["alice"]["api_token"])
+        assert answer.status == 400 and "the body must be empty" in answer.text, (attack, answer)
+    for query in ("?user=bob", f"?job_id={ids[1]}"):
+        token = sessions["alice"]["api_token"]
+        other = "POST" if method == "GET" else "GET"
+        assert nobody.ask(path + query, method=other, token=token).status in (404, 405), query
+    assert lab.queue("JobId", "EndTime") == before and len(before) >= len(ids)
+    assert all(lab.record(name) == sessions[name] for name in sessions)
+
+
+def test_each_session_hears_of_its_own(nobody: Browser, sessions: dict[str, dict]):
+    path = "/hub/api/labkit/session?user=bob&server=&job_id=1"
+    answer = nobody.ask(path, token=sessions["alice"]["api_token"])
+    assert answer.status == 200 and answer.json()["nodes"] == [sessions["alice"]["host"]], answer
+    refused = nobody.ask(
+        "/hub/api/labkit/session/extend", method="POST", token=sessions["alice"]["api_token"]
+    )
+    assert refused.status == 409 and "keep their end" in refused.text, "its profile has no more"
+
+
 def test_a_session_that_starts_may_not_say_anothers_port(
     lab: SlurmLab, nobody: Browser, sessions: dict[str, dict]
 ):

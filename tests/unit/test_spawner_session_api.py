@@ -111,6 +111,18 @@ def test_no_other_token_will_do(lab, scheduler, kind, token):
     assert scheduler.extended == [] and scheduler.cancelled == []
 
 
+WRONG = [b"[]", b'"x"', b"7", b"true", b'{"job_id": "job-2"}', b'{"user": "ben"}', b"{", b"\xff"]
+
+
+@pytest.mark.parametrize("kind", [SessionNow, Extend, GiveBack])
+@pytest.mark.parametrize("body", WRONG)
+def test_there_is_nothing_to_say_with_it(lab, scheduler, kind, body):
+    request = Request(kind, a_session(lab, scheduler), body=body)
+    assert asyncio.run(request.ask()) == 400
+    assert request.said["message"] == "There is nothing to say: the body must be empty."
+    assert scheduler.extended == [] and scheduler.cancelled == []
+
+
 def test_a_session_is_extended_and_the_answer_has_the_new_end(lab, scheduler):
     request = Request(Extend, a_session(lab, scheduler))
     assert asyncio.run(request.ask()) == 200
