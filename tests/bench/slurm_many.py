@@ -187,11 +187,13 @@ def start(api: Browser, token: str, name: str) -> None:
 
 def num_ready(api: Browser, token: str) -> int:
     """How many people's sessions have answered; not those that only have a row already."""
-    seen = ready = 0
+    seen, ready = 0, set[str]()
     while page := api.ask(f"/hub/api/users?state=ready&offset={seen}", token=token).json():
         seen += len(page)
-        ready += sum(user["servers"].get("", {}).get("ready", False) for user in page)
-    return ready
+        # Who starts meanwhile moves others to the next page: they are counted once.
+        answered = [user for user in page if user["servers"].get("", {}).get("ready", False)]
+        ready.update(user["name"] for user in answered)
+    return len(ready)
 
 
 def steady(hub: PlainHub, people: int, folder: Path, seconds: float) -> Table:
