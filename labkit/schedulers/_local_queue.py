@@ -183,5 +183,7 @@ def _kind(machine: Machine) -> str:
 
 
 def _all(amounts: Amounts) -> str:
-    cores = f"{_cores(amounts.num_cpus)}, " if amounts.num_cpus else ""
-    return f"{cores}{_gpus(amounts.num_gpus)} and {format_memory(amounts.memory_bytes)} of memory"
+    memory = f"{format_memory(amounts.memory_bytes)} of memory"
+    cores = _cores(amounts.num_cpus) if amounts.num_cpus else ""
+    gpus = _gpus(amounts.num_gpus) if amounts.num_gpus else ""
+    return " and ".join(filter(None, [", ".join(filter(None, [cores, gpus])), memory]))

@@ -32,7 +32,7 @@ async def require_possible(lab: Lab, person: str, given: object) -> None:
     except LabkitError:
         return  # the scheduler itself will say it once it answers
     if why := why_not(asked, pools):
-        raise UsageError(f"Wrong in {SOURCE}: {why}")
+        raise UsageError(why)
 
 
 def bad_request(error: LabkitError) -> web.HTTPError:

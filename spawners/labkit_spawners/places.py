@@ -83,18 +83,18 @@ def _obstacle(profile: Profile, pool: Pool) -> tuple[int, str] | None:
         return 3, _nodes(profile, len(nodes))
     if pool.max_walltime_s and profile.time > pool.max_walltime_s:
         return 4, (
-            f"{time_in_words(profile.time)} asked; partition {pool.partition} allows at most "
-            f"{time_in_words(pool.max_walltime_s)}."
+            f"You asked for {time_in_words(profile.time)}; partition {pool.partition} allows at "
+            f"most {time_in_words(pool.max_walltime_s)}."
         )
     return None
 
 
 def _gpus(profile: Profile, pool: Pool, nodes: Sequence[PoolNode], most: int) -> str:
-    """'8 × h100 on one node asked; at most 4 there. 4 × h100 would fit; or 2 nodes with 4 each.'"""
+    """'You asked for 8 × h100 on one node; no node has more than 4. Choose at most 4; or …'"""
     device = "shares of a GPU" if profile.device == SHARE else f"× {profile.device or 'GPU'}"
-    said = f"{profile.gpus} {device} on one node asked; at most {most} there."
+    asked = f"You asked for {profile.gpus} {device} on one node"
     if not most:
-        return said
+        return f"{asked}; none has any now."
     wanted = profile.gpus * profile.nodes
     spread = next(
         (
@@ -106,31 +106,29 @@ def _gpus(profile: Profile, pool: Pool, nodes: Sequence[PoolNode], most: int) ->
         None,
     )
     more = f"; or {spread[0]} nodes with {spread[1]} each" if spread else ""
-    return f"{said} {most} {device} would fit{more}."
+    return f"{asked}; no node has more than {most}. Choose at most {most}{more}."
 
 
 def _cores(profile: Profile, most: int) -> str:
-    return (
-        f"{profile.cores} cores on one node{_beside(profile)} asked; at most {most} there. "
-        f"{most} would fit."
-    )
+    return _too_much(profile, f"{profile.cores} cores", str(most))
 
 
 def _memory(profile: Profile, most: int) -> str:
+    return _too_much(profile, f"{memory_in_words(profile.memory)} of memory", memory_in_words(most))
+
+
+def _too_much(profile: Profile, asked: str, most: str) -> str:
+    """'You asked for 100 TB of memory on one node; no node has more than 512 GB. Choose …'"""
+    beside = f" with {profile.gpus} × {profile.device or 'GPU'}" if profile.gpus else ""
     return (
-        f"{memory_in_words(profile.memory)} on one node{_beside(profile)} asked; at most "
-        f"{memory_in_words(most)} there. {memory_in_words(most)} would fit."
+        f"You asked for {asked} on one node; no node{beside} has more than {most}. "
+        f"Choose at most {most}."
     )
 
 
-def _beside(profile: Profile) -> str:
-    if not profile.gpus:
-        return ""
-    return f" with {profile.gpus} × {profile.device or 'GPU'}"
-
-
 def _nodes(profile: Profile, most: int) -> str:
+    has = "has" if most == 1 else "have"
     return (
-        f"{profile.nodes} nodes asked; {most} {'has' if most == 1 else 'have'} as much as is asked "
-        f"of each. {most} would fit."
+        f"You asked for {profile.nodes} nodes; {most} {has} as much as you asked of each. "
+        f"Choose at most {most}."
     )

@@ -99,7 +99,7 @@ def test_ends_are_known_while_the_database_is_down(lab: SlurmLab, alice: Browser
 def test_a_profile_that_slurm_would_refuse_is_not_to_be_had(lab: SlurmLab):
     bob = lab.browser("bob")
     page = bob.ask("/hub/spawn").text
-    said = "8 hours asked; partition debug allows at most 30 minutes."
+    said = "You asked for 8 hours; partition debug allows at most 30 minutes."
     assert f"Not in this lab: {said}" in page
     answer = bob.ask("/hub/api/users/bob/server", method="POST", body={"profile": "too-long"})
     assert answer.status == 400 and said in answer.json()["message"]

@@ -216,7 +216,8 @@ def test_limits_of_a_group_hold_at_every_door(lab: SlurmLab, alice: Browser, bob
 
 def test_what_cannot_fit_is_said_with_what_would(lab: SlurmLab, alice: Browser):
     said = (
-        "8 × h100 on one node asked; at most 4 there. 4 × h100 would fit; or 2 nodes with 4 each."
+        "You asked for 8 × h100 on one node; no node has more than 4. Choose at most 4; or 2 nodes "
+        "with 4 each."
     )
     assert fits(alice, profile="gpu", gpus="8")["problem"] == said
     assert said in refused(ask(alice, "alice", profile="gpu", gpus=8))
@@ -237,7 +238,7 @@ def test_what_cannot_fit_is_said_with_what_would(lab: SlurmLab, alice: Browser):
         "8 of 8 h100 free now.",
     }
     debug = fits(alice, profile="gpu", partition="debug", time="2h")["problem"]
-    assert debug == "2 hours asked; partition debug allows at most 30 minutes."
+    assert debug == "You asked for 2 hours; partition debug allows at most 30 minutes."
     there = fits(alice, profile="gpu", partition="debug", device="a100")["problem"]
     assert there == "No a100 in partition debug. There: h100."
     assert (

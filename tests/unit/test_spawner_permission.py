@@ -113,17 +113,28 @@ TWO_NODES = replace(H100, nodes=[H100.nodes[0], replace(H100.nodes[0], name="oth
         ({"nodes": 2}, ""),
         (
             {"gpus": 8},
-            "8 × h100 on one node asked; at most 4 there. 4 × h100 would fit; or 2 nodes with 4 "
-            "each.",
+            "You asked for 8 × h100 on one node; no node has more than 4. Choose at most 4; or "
+            "2 nodes with 4 each.",
         ),
-        ({"gpus": 9}, "9 × h100 on one node asked; at most 4 there. 4 × h100 would fit."),
-        ({"cores": 99}, "99 cores on one node with 1 × h100 asked; at most 8 there. 8 would fit."),
+        (
+            {"gpus": 9},
+            "You asked for 9 × h100 on one node; no node has more than 4. Choose at most 4.",
+        ),
+        (
+            {"cores": 99},
+            "You asked for 99 cores on one node; no node with 1 × h100 has more than 8. Choose at "
+            "most 8.",
+        ),
         (
             {"memory": 20 * GB},
-            "20 GB on one node with 1 × h100 asked; at most 16 GB there. 16 GB would fit.",
+            "You asked for 20 GB of memory on one node; no node with 1 × h100 has more than 16 GB. "
+            "Choose at most 16 GB.",
         ),
-        ({"nodes": 3}, "3 nodes asked; 2 have as much as is asked of each. 2 would fit."),
-        ({"time": 7200}, "2 hours asked; partition gpu allows at most 1 hour."),
+        (
+            {"nodes": 3},
+            "You asked for 3 nodes; 2 have as much as you asked of each. Choose at most 2.",
+        ),
+        ({"time": 7200}, "You asked for 2 hours; partition gpu allows at most 1 hour."),
         ({"device": "a100"}, "No a100 in partition gpu. There: h100."),
         ({"partition": "night"}, "No partition 'night' is open now."),
     ],

@@ -105,7 +105,7 @@ def test_each_end_is_a_sentence_that_helps(outcome):
         (NOTEBOOK, [pool(memory_bytes=16 * GB)], "Free now: 4 of this kind.", True),
         (NOTEBOOK, [pool(memory_bytes=4 * GB)], "Free now: 1 of this kind.", True),
         (NOTEBOOK, [pool(free_bytes=3 * GB)], "All is in use now.", True),
-        (NOTEBOOK, [pool(memory_bytes=GB)], "Not in this lab: 4 GB on one node asked; at", False),
+        (NOTEBOOK, [pool(memory_bytes=GB)], "Not in this lab: You asked for 4 GB of mem", False),
         (ONE_GPU, [pool()], "Not in this lab: No GPU.", False),
         (ONE_GPU, [pool(num_gpus=2, free_gpus=1)], "1 of 2 GPUs free now.", True),
         (ONE_GPU, [pool(num_gpus=2, free_gpus=0)], "None of 2 GPUs free now.", True),
@@ -115,7 +115,7 @@ def test_each_end_is_a_sentence_that_helps(outcome):
             "2 of 2 GPUs free now. It needs more, or more beside them.",
             True,
         ),
-        (ONE_GPU, [pool(num_gpus=1, memory_bytes=GB)], "Not in this lab: 4 GB on one no", False),
+        (ONE_GPU, [pool(num_gpus=1, memory_bytes=GB)], "Not in this lab: You asked for", False),
         # Each node is in several pools: without its devices, and with each kind of them.
         (NOTEBOOK, [pool(), pool(num_gpus=4)], "Free now: 4 of this kind.", True),
         (ONE_H100, [pool(num_gpus=4, device_name="a100")], "Not in this lab: No h100. Th", False),
@@ -134,7 +134,7 @@ def test_each_end_is_a_sentence_that_helps(outcome):
             "Not in this lab: No partition",
             False,
         ),
-        (NOTEBOOK, [pool(max_walltime_s=1800)], "Not in this lab: 8 hours asked; partit", False),
+        (NOTEBOOK, [pool(max_walltime_s=1800)], "Not in this lab: You asked for 8 hours;", False),
         (ONE_GPU, None, "What is free is not known yet.", True),
     ],
 )
