@@ -270,6 +270,15 @@ class CanBeChecked(Protocol):
         ...
 
 
+@runtime_checkable
+class HasSoftware(Protocol):
+    """A scheduler whose jobs run in software that a site names."""
+
+    async def unusable_software(self, job: JobSpec) -> Sequence[tuple[str, str]]:
+        """Each key of `software` that whoever asks could not use, and why; as seen from here."""
+        ...
+
+
 class SchedulerPlugin(Protocol):
     """What a scheduler's module names as `SCHEDULER`."""
 

@@ -29,6 +29,7 @@ from labkit.schedulers._slurm_commands import Slurm, SlurmError
 from labkit.schedulers._slurm_facts import COMMANDS, ask_facts
 from labkit.schedulers._slurm_nodes import parse_nodes, parse_partitions, pools
 from labkit.schedulers._slurm_software import command, in_image, module_lines
+from labkit.schedulers._slurm_software_check import unusable
 from labkit.schedulers._slurm_submit import arguments, refusal, script
 from labkit.schedulers._slurm_view import (
     Place,
@@ -191,6 +192,10 @@ class SlurmScheduler:
         for name, job in profiles.items():
             found += check_profile(facts, name, self._placed(job))
         return found
+
+    async def unusable_software(self, job: JobSpec) -> Sequence[tuple[str, str]]:
+        software = job.software or self._settings.software
+        return [found async for found in unusable(software, self._settings.prologue)]
 
     def _placed(self, job: JobSpec) -> JobSpec:
         settings = self._settings

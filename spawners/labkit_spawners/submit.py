@@ -15,7 +15,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from labkit.errors import LabkitError
-from labkit.schedulers.base import Scheduler
+from labkit.schedulers.base import HasSoftware, JobSpec, Scheduler
 from labkit.settings import Profile, Site
 from labkit_spawners.options import SessionOptions, parse_options
 from labkit_spawners.permission import require_permitted
@@ -114,8 +114,22 @@ async def submit_as_self(
     )
     if request.check_only:
         await scheduler.expected_start(job)  # raises where it can never start
+        await _require_software(site, name, scheduler, job)
         return ""
     return await scheduler.submit(job)
+
+
+async def _require_software(site: Site, name: str, scheduler: Scheduler, job: JobSpec) -> None:
+    """Raises LabkitError with the keys of what the person could not use."""
+    if not isinstance(scheduler, HasSoftware):
+        return
+    cluster = site.cluster(site.profiles[name].cluster)[0]
+    owner = f"profiles.{name}" if job.software else f"clusters.{cluster}"
+    if wrong := await scheduler.unusable_software(job):
+        raise LabkitError(
+            " ".join(f"{owner}.software.{key}: {why}" for key, why in wrong)
+            + " So it is on this machine; name what all nodes see."
+        )
 
 
 def profile_of(site: Site, request: SessionRequest) -> Profile:

@@ -159,3 +159,37 @@ def test_somebody_who_is_not_there(lab: SlurmLab):
     done = lab.cluster.run(command, user="hub")
     assert done.returncode == 2
     assert "has no user 'mallory'" in done.stderr
+
+
+def test_software_is_looked_at_as_the_person(cluster: SlurmCluster):
+    secret = cluster.folder / "etc" / "labkit-secret.sif"
+    write_as_root(secret, "", 0o600)
+    lab = SlurmLab(
+        cluster,
+        f"""
+[profiles.right]
+title = "All is there"
+software.python = "{cluster.python}"
+software.modules = ["cuda/12.4"]
+
+[profiles.lost]
+title = "A module that is not there"
+software.modules = ["cuda/12.4", "lost"]
+software.python = "/opt/nowhere/python"
+
+[profiles.closed]
+title = "An image for root alone"
+software.image = "{secret}"
+software.apptainer = "/bin/true"
+""",
+        cluster_settings="prologue = ['module() { [ $2 != lost ]; }']",
+    )
+    code, wrong = check(lab, "--user", "alice")
+    assert code == 1
+    assert {key for key in wrong if key.startswith("profiles.")} == {
+        "profiles.lost", "profiles.closed"
+    }  # fmt: skip
+    lost, closed = wrong["profiles.lost"]["fix"], wrong["profiles.closed"]["fix"]
+    assert "profiles.lost.software.modules: found 'lost'" in lost
+    assert "profiles.lost.software.python: found '/opt/nowhere/python'" in lost
+    assert f"profiles.closed.software.image: found '{secret}'" in closed and "read" in closed

@@ -1,5 +1,6 @@
 """In what a session runs: the argument list that its settings make, and what is handed in."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from pydantic import ValidationError
 
 from labkit.schedulers._slurm_job import handed_into_image
 from labkit.schedulers._slurm_software import command, in_image, module_lines
+from labkit.schedulers._slurm_software_check import unusable
 from labkit.schedulers.base import JobKind, JobResources, JobSpec
 from labkit.settings import Software
 
@@ -89,3 +91,33 @@ def test_a_module_that_cannot_be_loaded_ends_the_job():
 def test_what_is_no_name_or_path_is_refused(wrong):
     with pytest.raises(ValidationError):
         Software.model_validate(wrong)
+
+
+MODULES = ["module() { [ $2 != lost ]; }"]
+
+
+async def wrong(software: Software, prologue: list[str] = MODULES) -> dict[str, str]:
+    return {key: why async for key, why in unusable(software, prologue)}
+
+
+async def test_software_that_may_be_used_is_no_finding(tmp_path):
+    image = tmp_path / "lab.sif"
+    image.touch()
+    there = Software(image=image, apptainer=Path("/bin/true"), modules=["cuda/12.4", "gcc"])
+    assert await wrong(there) == {}
+    assert await wrong(Software(python=Path(sys.executable))) == await wrong(Software()) == {}
+
+
+async def test_software_that_may_not_be_used_is_named_by_its_key(tmp_path):
+    plain = tmp_path / "python"
+    plain.touch(mode=0o600)
+    found = await wrong(Software(python=plain, modules=["gcc", "lost"]))
+    assert found.keys() == {"python", "modules"}
+    assert "no file that you may run" in found["python"] and "'lost'" in found["modules"]
+    found = await wrong(Software(image=tmp_path / "x.sif", apptainer=tmp_path / "apptainer"))
+    assert found.keys() == {"image", "apptainer"} and "is not there" in found["image"]
+    assert "read" in (await wrong(Software(image=tmp_path)))["image"]
+
+
+async def test_modules_are_not_tried_where_there_are_none():
+    assert await wrong(Software(modules=["lost"]), ["unset -f module"]) == {}
