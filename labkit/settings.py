@@ -201,6 +201,9 @@ class Site(_Part):
     """The folder of the catalogue of base models."""
     scratch: Folder = Path("/tmp")
     """A node's own disk for Ray's sockets and spilled objects; a short path."""
+    network: str = Field(default="", pattern=r"^[\w.:-]{0,15}$")
+    """The network interface by which nodes of one job reach each other, as in 'ib0'; left out, the
+    one that their host names lead to."""
     environment: Environment = Environment()
     clusters: dict[str, Cluster] = Field(default_factory=lambda: {"local": Cluster()}, min_length=1)
     """The clusters by name; the first is the one that is used where none is named."""

@@ -13,17 +13,20 @@ def node(
     num_gpus: int,
     memory_bytes: int,
     scratch: Path,
+    num_nodes: int = 1,
+    network: str = "",
 ) -> int:
-    """Run the command on the private Ray cluster of this job."""
-    from labkit.raycluster.node import NodeSpec, run_node
+    """Run the command on the private Ray cluster of this job; without one, join that cluster."""
+    from labkit.raycluster.node import NodeSpec, join_head, run_head
 
-    return run_node(
-        NodeSpec(
-            rendezvous=rendezvous,
-            num_cpus=num_cpus,
-            num_gpus=num_gpus,
-            memory_bytes=memory_bytes,
-            scratch=scratch,
-            command=command,
-        )
+    spec = NodeSpec(
+        rendezvous=rendezvous,
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
+        memory_bytes=memory_bytes,
+        num_nodes=num_nodes,
+        scratch=scratch,
+        network=network,
+        command=command,
     )
+    return run_head(spec) if command else join_head(spec)

@@ -234,8 +234,14 @@ def execute(
     num_cpus: int,
     num_gpus: int,
     accelerator: str,
+    num_nodes: int = 1,
 ) -> int:
     """The driver of a run; `labkit node` runs it on the head of the run's Ray cluster."""
+    from labkit.runs.execute import Group
     from labkit.runs.execute import execute as drive
 
-    return drive(folder, attempt, num_cpus=num_cpus, num_gpus=num_gpus, accelerator=accelerator)
+    return drive(
+        Group(num_nodes=num_nodes, num_cpus=num_cpus, num_gpus=num_gpus, accelerator=accelerator),
+        folder,
+        attempt,
+    )

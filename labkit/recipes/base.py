@@ -8,7 +8,7 @@ It never learns whether a notebook, a terminal or a program asked, nor on which 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel
 from pydantic.config import JsonDict
@@ -16,6 +16,9 @@ from pydantic.config import JsonDict
 from labkit.data.findings import Finding
 from labkit.evaluation import Evaluation
 from labkit.models.catalogue import BaseEntry
+
+if TYPE_CHECKING:
+    from labkit.train.workers import Workers
 
 COLUMN: JsonDict = {"column": True}
 """Marks a setting that names a column of the person's table: a form asks for it beside the table.
@@ -96,6 +99,8 @@ class TrainContext:
     report: Callable[..., None]
     """Say where it is: `report(phase=…, step=…, loss=…)`."""
     should_stop: Callable[[], bool]
+    workers: "Workers"
+    """The processes that train together, of which this is one; the first writes and reports."""
 
 
 @dataclass(frozen=True, kw_only=True)

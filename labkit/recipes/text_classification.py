@@ -191,7 +191,8 @@ class TextClassification:
         tuned = tune(_tuning(context, _parts(context)))
         if tuned is None:
             return False
-        tuned.save(context.folder / "model")
+        if context.workers.is_first:
+            tuned.save(context.folder / "model")
         return True
 
     def evaluate(self, context: TrainContext, baselines: Mapping[str, Any]) -> "Evaluation":
@@ -311,6 +312,7 @@ def _tuning(context: TrainContext, parts: "LabelledParts") -> "Tuning":
         resume_from=context.resume_from,
         report=context.report,
         should_stop=context.should_stop,
+        workers=context.workers,
     )
 
 

@@ -1,50 +1,199 @@
 """`labkit run execute`: the driver of a run, on the head of its private Ray cluster.
 
-It starts the training process as a task of that cluster, passes a wish to stop on to it, and
-sees that the attempt's status ends as it did. It never imports torch.
+It starts the training processes on that cluster, passes a wish to stop on to them, goes on with
+the nodes that are left where one is lost, and sees that the attempt's status ends as it did. It
+never imports torch.
 """
 
 import logging
 import os
+import shutil
 import signal
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from labkit.runs.folder import Attempt, Run, RunState, Status
-from labkit.runs.work import work
+from labkit.runs.work import Worker, work
 
 MAX_DEATHS = 3
-"""How often Ray starts a training process again that was killed."""
+"""How often training goes on after the death of a process or a node."""
+
+ANSWER_S = 20
+"""How long a node may take to answer before it counts as lost; a process must start for it."""
 
 
-def execute(folder: Path, number: int, *, num_cpus: int, num_gpus: int, accelerator: str) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """The nodes of a run, and what each of them has."""
+
+    num_nodes: int
+    num_cpus: int
+    num_gpus: int
+    accelerator: str
+
+    @property
+    def workers_per_node(self) -> int:
+        """One for each GPU; without any, one for all cores."""
+        return max(1, self.num_gpus)
+
+    @property
+    def num_workers(self) -> int:
+        return self.num_nodes * self.workers_per_node
+
+    @property
+    def cpus_per_worker(self) -> int:
+        return max(1, self.num_cpus // self.workers_per_node)
+
+
+def execute(group: Group, folder: Path, number: int) -> int:
     """Run attempt `number` of the run in `folder`; 0 where it ended as it should."""
-    attempt = Run(folder).attempt(number)
+    run = Run(folder)
+    attempt = run.attempt(number)
     _stop_on_sigterm(attempt)
     if attempt.stop_file.exists():
         return _end(attempt, RunState.STOPPED, "Stopped before it began.")
     attempt.write_status(Status(state=RunState.STARTING, phase="starting the training process"))
     try:
-        _train(attempt, folder, num_cpus=num_cpus, num_gpus=num_gpus, accelerator=accelerator)
+        _train(group, run, attempt)
     except Exception as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
-    status = attempt.status()
+    last = run.last
+    status = last.status()
     if status is None or not status.state.ended:
         how = f"Its training process was killed {MAX_DEATHS + 1} times, or Ray ended."
-        return _end(attempt, RunState.FAILED, f"{how} Go on with: labkit run resume {folder.name}")
+        return _end(last, RunState.FAILED, f"{how} Go on with: labkit run resume {folder.name}")
     return 1 if status.state is RunState.FAILED else 0
 
 
-def _train(
-    attempt: Attempt, folder: Path, *, num_cpus: int, num_gpus: int, accelerator: str
-) -> None:
+def _train(group: Group, run: Run, attempt: Attempt) -> None:
     import ray
 
     ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level=logging.WARNING)
     _stop_on_sigterm(attempt)  # again: ray.init() puts a handler of its own there
+    worker = Worker(
+        folder=run.folder,
+        attempt=attempt.number,
+        stop_file=attempt.stop_file,
+        num_threads=group.cpus_per_worker,
+        accelerator=group.accelerator,
+    )
+    if group.num_workers > 1:
+        _train_together(group, run, worker)
+        return
     # A task's retries count the deaths of its process only: what it raises is not tried again.
-    task = ray.remote(num_cpus=num_cpus, num_gpus=num_gpus, max_retries=MAX_DEATHS)(work)
-    ray.get(task.remote(folder, attempt.number, num_cpus, accelerator))
+    task = ray.remote(num_cpus=group.num_cpus, num_gpus=group.num_gpus, max_retries=MAX_DEATHS)(
+        work
+    )
+    ray.get(task.remote(worker))
+
+
+def _train_together(group: Group, run: Run, worker: Worker) -> None:
+    """Train with a worker for each device; after a death, in a new attempt with those left.
+
+    Each try writes in an attempt of its own, so that one whose node was cut off, and that lives
+    on, hurts nothing.
+    """
+    deaths = 0
+    while True:
+        attempt = run.attempt(worker.attempt)
+        try:
+            _fit(group, worker, attempt)
+            return
+        except Exception as error:
+            status = attempt.status()
+            deaths += 1
+            if deaths > MAX_DEATHS or (status is not None and status.state.ended):
+                raise
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        finally:
+            shutil.rmtree(attempt.folder / "ray", ignore_errors=True)
+            (attempt.folder / "store").unlink(missing_ok=True)
+        group, reason = _with_those_left(group)
+        print(reason, file=sys.stderr)
+        attempt = run.new_attempt(
+            cluster=attempt.cluster,
+            job_id=attempt.job_id,
+            resume_from=run.newest_checkpoint(),
+            reason=reason,
+        )
+        worker = replace(worker, attempt=attempt.number)
+
+
+def _with_those_left(group: Group) -> tuple[Group, str]:
+    """The group without the nodes that are gone, and what happened in words."""
+    left = _answering_nodes()
+    if left >= group.num_nodes:
+        return group, "A training process died. Going on from the newest checkpoint."
+    gone = group.num_nodes - left
+    nodes = "A node was" if gone == 1 else f"{gone} nodes were"
+    reason = f"{nodes} lost. Going on from the newest checkpoint with {left}."
+    return replace(group, num_nodes=left), reason
+
+
+def _answering_nodes() -> int:
+    """How many nodes still run what they are given: Ray itself notices a lost one later."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    asked = [
+        ray.remote(num_cpus=0, max_retries=0)(_here)
+        .options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
+        .remote()
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+    answers, _ = ray.wait(asked, num_returns=len(asked), timeout=ANSWER_S)
+    return sum(_is_here(answer) for answer in answers)
+
+
+def _here() -> bool:
+    return True
+
+
+def _is_here(answer: Any) -> bool:
+    import ray
+
+    try:
+        return ray.get(answer)
+    except ray.exceptions.RayError:  # its node was marked dead meanwhile
+        return False
+
+
+def _fit(group: Group, worker: Worker, attempt: Attempt) -> None:
+    """Ray Train's worker group, once. Raises what Ray Train raises."""
+    # It would write its own metrics, and change each worker's folder to one of its own.
+    os.environ.update({"RAY_CHDIR_TO_TRIAL_DIR": "0", "RAY_TRAIN_METRICS_ENABLED": "0"})
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+    trainer = DataParallelTrainer(
+        _work_together,
+        train_loop_config={"worker": worker},
+        scaling_config=ScalingConfig(
+            num_workers=group.num_workers,
+            use_gpu=group.num_gpus > 0,
+            resources_per_worker={
+                "CPU": group.cpus_per_worker,
+                **({"GPU": 1} if group.num_gpus else {}),
+            },
+            placement_strategy="SPREAD",
+        ),
+        run_config=RunConfig(
+            name="train",
+            storage_path=str(attempt.folder / "ray"),
+            failure_config=FailureConfig(max_failures=0),
+        ),
+    )
+    trainer.fit()
+
+
+def _work_together(config: dict[str, Any]) -> None:
+    import ray.train
+
+    context = ray.train.get_context()
+    work(replace(config["worker"], rank=context.get_world_rank(), size=context.get_world_size()))
 
 
 def _stop_on_sigterm(attempt: Attempt) -> None:

@@ -81,11 +81,12 @@ class _Job:
     cluster: str = ""
     job_id: str = ""
     resume_from: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One try at a run: a job and its own folder."""
+    """One try at a run: its own folder. A job that loses a node begins another."""
 
     number: int
     folder: Path
@@ -93,6 +94,8 @@ class Attempt:
     job_id: str = ""
     resume_from: str = ""
     """The checkpoint that it goes on from, relative to the run folder; empty for none."""
+    reason: str = ""
+    """Why there is this attempt after another, in words; empty where a person asked for it."""
 
     @property
     def log(self) -> Path:
@@ -104,7 +107,7 @@ class Attempt:
         return self.folder / "stop"
 
     def write(self) -> None:
-        kept = {"cluster": self.cluster, "job_id": self.job_id, "resume_from": self.resume_from}
+        kept = {key: getattr(self, key) for key in _Job.__annotations__}
         write_json(self.folder / "attempt.json", kept)
 
     def status(self) -> Status | None:
@@ -183,7 +186,9 @@ class Run:
             f"labkit run delete {self.run_id}"
         )
 
-    def new_attempt(self, *, cluster: str, resume_from: str = "") -> Attempt:
+    def new_attempt(
+        self, *, cluster: str, job_id: str = "", resume_from: str = "", reason: str = ""
+    ) -> Attempt:
         """The next attempt's folder. The number is taken by making the folder, so once only."""
         number = max(self._numbers(), default=0) + 1
         folder = self.folder / "attempts" / str(number)
@@ -192,7 +197,14 @@ class Run:
             folder.mkdir(mode=0o700)
         except FileExistsError:
             raise LabkitError(f"{self.name} is being started by somebody else just now.") from None
-        attempt = Attempt(number=number, folder=folder, cluster=cluster, resume_from=resume_from)
+        attempt = Attempt(
+            number=number,
+            folder=folder,
+            cluster=cluster,
+            job_id=job_id,
+            resume_from=resume_from,
+            reason=reason,
+        )
         attempt.write()
         return attempt
 

@@ -75,6 +75,7 @@ async def plan_run(site: Site, spec: RunSpec) -> Plan:
         memory_bytes=spec.resources.memory or estimate.memory_bytes + RAY_MEMORY_BYTES,
         num_gpus=spec.resources.gpus_per_node,
         accelerator=accelerator,
+        num_nodes=spec.resources.nodes,
     )
     return Plan(
         spec=spec,
@@ -175,20 +176,26 @@ def job_spec(site: Site, run: Run, attempt: Attempt, resources: JobResources) ->
         f"--num-cpus={resources.num_cpus}",
         f"--num-gpus={resources.num_gpus}",
     ]
+    node = [
+        *(sys.executable, "-m", "labkit", "node", *amounts),
+        f"--memory-bytes={resources.memory_bytes}",
+        f"--num-nodes={resources.num_nodes}",
+        f"--rendezvous={attempt.folder / 'cluster'}",
+        f"--scratch={site.scratch}",
+        *([f"--network={site.network}"] if site.network else []),
+    ]
     return JobSpec(
         name=run.run_id,
         kind=JobKind.RUN,
         argv=[
-            *(sys.executable, "-m", "labkit", "node", *amounts),
-            f"--memory-bytes={resources.memory_bytes}",
-            f"--rendezvous={attempt.folder / 'cluster'}",
-            f"--scratch={site.scratch}",
-            "--",
+            *(*node, "--"),
             *(sys.executable, "-m", "labkit", "run", "execute", *amounts),
+            f"--num-nodes={resources.num_nodes}",
             f"--accelerator={resources.accelerator}",
             f"--attempt={attempt.number}",
             str(run.folder),
         ],
+        others=node if resources.num_nodes > 1 else [],
         folder=run.folder,
         log=attempt.log,
         resources=resources,
@@ -243,11 +250,6 @@ def _environment(site: Site) -> dict[str, str]:
 
 def _pool(pools: Sequence[Pool], spec: RunSpec, cluster: str) -> Pool:
     asked = spec.resources.gpus_per_node
-    if spec.resources.nodes > 1:
-        raise UsageError(
-            f"{spec.resources.nodes} nodes asked; the cluster {cluster!r} is one machine. "
-            "Leave nodes out, or set it to 1."
-        )
     # A spec names no partition.
     reach = [pool for pool in pools if pool.default] or pools
     fitting = [
@@ -261,12 +263,15 @@ def _pool(pools: Sequence[Pool], spec: RunSpec, cluster: str) -> Pool:
             f"{asked} GPUs asked; the cluster {cluster!r} has {most or 'none'}. "
             f"Set gpus_per_node to {most} {'or fewer' if most else '(train on the processor)'}."
         )
-    if asked > 1:
+    most_nodes = max(len(pool.nodes) for pool in fitting)
+    if spec.resources.nodes > most_nodes:
+        with_gpus = f" with {asked} GPUs each" if asked else ""
+        has = "is one machine" if most_nodes == 1 else f"has {most_nodes} such nodes"
         raise UsageError(
-            f"{asked} GPUs asked; a run trains in one process, which uses one. "
-            "Set gpus_per_node to 1."
+            f"{spec.resources.nodes} nodes{with_gpus} asked; the cluster {cluster!r} {has}. "
+            f"{f'Set nodes to {most_nodes} or fewer' if most_nodes > 1 else 'Leave nodes out'}."
         )
-    return fitting[0]
+    return next(pool for pool in fitting if len(pool.nodes) >= spec.resources.nodes)
 
 
 @cache

@@ -12,11 +12,11 @@ import shutil
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labkit.accelerators import ACCELERATORS
 from labkit.errors import LabkitError
@@ -26,6 +26,9 @@ from labkit.recipes import RECIPES
 from labkit.recipes.base import Recipe, Task, TrainContext
 from labkit.runs.card import card
 from labkit.runs.folder import Attempt, Run, RunState, Status
+
+if TYPE_CHECKING:
+    from labkit.train.workers import Workers
 
 VERSIONS = ("labkit", "torch", "transformers", "peft", "ray", "scikit-learn")
 
@@ -52,24 +55,49 @@ class Reporter:
                 file.write(line + "\n")
 
 
-def work(folder: Path, number: int, num_threads: int, accelerator: str) -> None:
-    """Do the attempt, from the data to the card, and leave its end in the attempt's status."""
-    run = Run(folder)
-    attempt = run.attempt(number)
-    _write_output_to(attempt.log)
-    report = Reporter(attempt)
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """One training process of an attempt, and what it may use."""
+
+    folder: Path
+    """The run's."""
+    attempt: int
+    stop_file: Path
+    """That of the job's first attempt: its later ones end by it, too."""
+    num_threads: int
+    accelerator: str
+    rank: int = 0
+    size: int = 1
+
+
+def work(worker: Worker) -> None:
+    """Do the attempt, from the data to the card, and leave its end in the attempt's status.
+
+    With others (`size` above 1), each of them calls it; the first does what is no training. It
+    raises what went wrong, since the others cannot go on without it.
+    """
+    run = Run(worker.folder)
+    attempt = run.attempt(worker.attempt)
+    first = worker.rank == 0
+    _write_output_to(attempt.log if first else attempt.folder / f"log-{worker.rank}.txt")
+    report = Reporter(attempt) if first else _say_nothing
     try:
-        context = context_of(run, attempt, num_threads, accelerator, report)
-        _recipe_steps(run, attempt, context, accelerator)
-    except LabkitError as error:
-        report(state=RunState.FAILED, phase="", message=str(error))
+        _recipe_steps(run, attempt, worker, report)
     except Exception as error:
-        traceback.print_exc()
-        report(state=RunState.FAILED, phase="", message=_in_words(error, attempt.log))
+        if not isinstance(error, LabkitError):
+            traceback.print_exc()
+        if worker.size == 1 or _comes_again(error):
+            report(state=RunState.FAILED, phase="", message=_in_words(error, attempt.log))
+        if worker.size > 1:
+            raise
+
+
+def _say_nothing(**_: Any) -> None:
+    """The report of those who are not the first."""
 
 
 def context_of(
-    run: Run, attempt: Attempt, num_threads: int, accelerator: str, report: Callable[..., None]
+    run: Run, attempt: Attempt, worker: Worker, workers: "Workers", report: Callable[..., None]
 ) -> TrainContext:
     """The attempt as a recipe sees it, going on from its own newest checkpoint if it has one."""
     spec = run.spec()
@@ -80,31 +108,42 @@ def context_of(
         task=Task(config=spec.settings, base=base, data=spec.data, test=spec.test, seed=spec.seed),
         dataset=run.dataset,
         folder=attempt.folder,
-        device=ACCELERATORS.load(accelerator).torch_device,
-        num_threads=num_threads,
+        device=ACCELERATORS.load(worker.accelerator).torch_device,
+        num_threads=worker.num_threads,
         resume_from=own[-1] if own else given,
         report=report,
-        should_stop=attempt.stop_file.exists,
+        should_stop=lambda: attempt.stop_file.exists() or worker.stop_file.exists(),
+        workers=workers,
     )
 
 
-def _recipe_steps(run: Run, attempt: Attempt, context: TrainContext, accelerator: str) -> None:
-    context.report(phase="loading torch")
+def _recipe_steps(run: Run, attempt: Attempt, worker: Worker, report: Callable[..., None]) -> None:
+    report(phase="loading torch")
     import torch
 
-    torch.set_num_threads(context.num_threads)
-    report = context.report
+    from labkit.train.workers import ALONE, join
+
+    torch.set_num_threads(worker.num_threads)
     recipe = RECIPES.load(run.spec().recipe)
     report(state=RunState.TRAINING, phase="starting")
-    baselines = _baselines(run, attempt, recipe, context)
-    if not recipe.train(context):
+    workers = ALONE
+    if worker.size > 1:
+        device = ACCELERATORS.load(worker.accelerator).torch_device
+        workers = join(attempt.folder / "store", worker.rank, worker.size, device)
+    context = context_of(run, attempt, worker, workers, report)
+    baselines = _baselines(run, attempt, recipe, context) if workers.is_first else {}
+    workers.wait()
+    trained = recipe.train(context)
+    if not workers.is_first:
+        return
+    if not trained:
         how = f"Stopped on request. Go on with: labkit run resume {run.run_id}"
         report(state=RunState.STOPPED, phase="", message=how)
         return
     report(state=RunState.EVALUATING, phase="measuring on the held-out rows")
     evaluation = recipe.evaluate(context, baselines).to_dict()
     write_json(attempt.folder / "evaluation.json", evaluation)
-    write_private(attempt.folder / "card.md", _card(run, context, evaluation, accelerator))
+    write_private(attempt.folder / "card.md", _card(run, context, evaluation, worker))
     shutil.rmtree(attempt.folder / "checkpoints", ignore_errors=True)
     report(state=RunState.DONE, phase="", message=evaluation["verdict"], seconds_left=0.0)
 
@@ -121,9 +160,10 @@ def _baselines(
     return made
 
 
-def _card(run: Run, context: TrainContext, evaluation: Mapping[str, Any], accelerator: str) -> str:
-    devices = ACCELERATORS.load(accelerator).devices()
-    name = devices[0].name if devices else accelerator
+def _card(run: Run, context: TrainContext, evaluation: Mapping[str, Any], worker: Worker) -> str:
+    devices = ACCELERATORS.load(worker.accelerator).devices()
+    name = devices[0].name if devices else worker.accelerator
+    times = f"{worker.size} × " if worker.size > 1 else ""
     return card(
         name=run.name,
         spec=run.spec(),
@@ -131,7 +171,7 @@ def _card(run: Run, context: TrainContext, evaluation: Mapping[str, Any], accele
         data=run.record()["data"],
         evaluation=evaluation,
         versions={package: version(package) for package in VERSIONS},
-        device=f"{name}, {context.num_threads} threads",
+        device=f"{times}{name}, {context.num_threads} threads",
         finished=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
 
@@ -148,7 +188,18 @@ def _write_output_to(log: Path) -> None:
     logging.captureWarnings(True)
 
 
+def _comes_again(error: Exception) -> bool:
+    """Whether it would come again. Of several workers, one may only miss another that died."""
+    return isinstance(error, LabkitError) or _is_out_of_memory(error)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError)
+
+
 def _in_words(error: Exception, log: Path) -> str:
-    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+    if isinstance(error, LabkitError):
+        return str(error)
+    if _is_out_of_memory(error):
         return "The device ran out of memory. Halve batch_size, or use the method lora or head."
     return f"labkit failed ({type(error).__name__}: {error}). The details are in {log}."

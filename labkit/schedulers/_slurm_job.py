@@ -7,6 +7,7 @@ others may read. The file is gone before the job begins.
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -22,6 +23,9 @@ def main(file: str) -> None:
     environment = environment_of(job["environment"])
     if job.get("in_image"):
         environment |= handed_into_image(environment, job["environment"])
+    if others := job.get("others"):
+        # A child of what this process becomes, which ends it.
+        subprocess.Popen(others, env=environment, stdin=subprocess.DEVNULL)
     os.execvpe(job["argv"][0], job["argv"], environment)
 
 

@@ -20,6 +20,8 @@ def arguments(job: JobSpec) -> list[str]:
         "--export=NIL",
         # A session has no use for a second start, and a run is resumed with its checkpoint.
         "--no-requeue",
+        # Where other nodes only lend themselves, the first goes on without one that is lost.
+        *(["--no-kill"] if job.others else []),
         f"--job-name={job.name}",
         f"--comment={COMMENT}{job.kind}:{job.tag}",
         f"--chdir={job.folder}",
@@ -44,6 +46,31 @@ def arguments(job: JobSpec) -> list[str]:
         "reservation": job.reservation,
     }
     return given + [f"--{option}={value}" for option, value in placed.items() if value]
+
+
+def others_step(job: JobSpec) -> list[str]:
+    """How the first node starts what the others run: a step of their own, which ends with the job.
+
+    All is said anew: `--export=NIL` and the batch script's options do not hold for steps.
+    """
+    if not job.others:
+        return []
+    count = job.resources.num_nodes - 1
+    return [
+        "srun",
+        "--relative=1",
+        f"--nodes={count}",
+        f"--ntasks={count}",
+        "--ntasks-per-node=1",
+        f"--cpus-per-task={job.resources.num_cpus}",
+        "--export=ALL",
+        "--input=none",
+        "--kill-on-bad-exit=0",
+        "--no-kill",
+        "--wait=0",
+        "--mpi=none",
+        *job.others,
+    ]
 
 
 def gres(device: str, count: int) -> str:

@@ -94,6 +94,8 @@ class JobSpec:
     name: str
     kind: JobKind
     argv: Sequence[str]
+    others: Sequence[str] = ()
+    """What each node but the first runs beside `argv`, and ends with it; empty for nothing."""
     folder: Path
     """The working directory."""
     log: Path

@@ -30,7 +30,7 @@ from labkit.schedulers._slurm_facts import COMMANDS, ask_facts
 from labkit.schedulers._slurm_nodes import parse_nodes, parse_partitions, pools
 from labkit.schedulers._slurm_software import command, in_image, module_lines
 from labkit.schedulers._slurm_software_check import unusable
-from labkit.schedulers._slurm_submit import arguments, refusal, script
+from labkit.schedulers._slurm_submit import arguments, others_step, refusal, script
 from labkit.schedulers._slurm_view import (
     Place,
     parse_ends,
@@ -228,8 +228,13 @@ def _write_job_file(job: JobSpec, software: Software) -> Path:
     # Slurm would make the log with the mode that its own umask leaves.
     os.close(os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
     file = folder / f".{job.log.stem}-{secrets.token_hex(8)}.job"
-    what = {"argv": command(software, job), "environment": dict(job.environment)}
-    write_json(file, {**what, "in_image": in_image(software, job)})
+    what = {
+        "argv": command(software, job),
+        "others": others_step(job),
+        "environment": dict(job.environment),
+        "in_image": in_image(software, job),
+    }
+    write_json(file, what)
     return file
 
 

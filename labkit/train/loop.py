@@ -26,6 +26,7 @@ from labkit.train.checkpoint import (
 )
 from labkit.train.encoder import autocast
 from labkit.train.memory import keep_freed_memory
+from labkit.train.workers import ALONE, Workers
 
 REPORT_EVERY_S = 0.5
 CHECKPOINT_EVERY_S = 60.0
@@ -94,14 +95,18 @@ def fit(
     checkpoints: Checkpoints,
     resume_from: Path | None,
     hooks: Hooks,
+    workers: Workers = ALONE,
 ) -> bool:
     """Train `model` in place and leave it with the weights that validated best.
+
+    Each of the workers calls it with the same; they go through it together.
 
     Returns False where it was asked to stop: then the newest checkpoint holds everything.
     """
     if settings.device == "cpu":
         keep_freed_memory()
-    return _Fit(model, rows, settings, class_weights_L, checkpoints, hooks).run(resume_from)
+    fit_ = _Fit(model, rows, settings, class_weights_L, checkpoints, hooks, workers)
+    return fit_.run(resume_from)
 
 
 class _Fit:
@@ -113,10 +118,13 @@ class _Fit:
         class_weights_L: Tensor | None,
         checkpoints: Checkpoints,
         hooks: Hooks,
+        workers: Workers,
     ):
+        self.workers = workers
         self.model, self.rows, self.settings, self.hooks = model, rows, settings, hooks
         self.class_weights_L = class_weights_L
         self.checkpoints = checkpoints
+        self.forward = workers.parallel(model)
         self.optimizer = _optimizer(model, settings)
         self.trained = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.progress = Progress()
@@ -128,11 +136,15 @@ class _Fit:
         self.rate = 0.0
 
     def run(self, resume_from: Path | None) -> bool:
-        torch.manual_seed(self.settings.seed)
+        # Each worker drops states of its own.
+        torch.manual_seed(self.settings.seed + self.workers.rank)
         if resume_from:
             tensors, state = load_checkpoint(resume_from)
             self.progress = Progress(**state)
             self.best = restore_training(tensors, self.model, self.optimizer)
+            step = self.progress.step
+            if not self.workers.is_first:  # whose random state the checkpoint has
+                torch.manual_seed(self.settings.seed + 100_003 * step + self.workers.rank)
         while self.progress.epoch < self.settings.num_epochs:
             if not self._epoch():
                 self._checkpoint()
@@ -149,7 +161,7 @@ class _Fit:
             self.settings.batch_size, (self.settings.seed, self.progress.epoch)
         )
         for batch in batches[self.progress.batch :]:
-            if self.hooks.should_stop():
+            if self.workers.agree(self.hooks.should_stop()):
                 return False
             loss = self._step(batch)
             self.progress.batch += 1
@@ -164,15 +176,22 @@ class _Fit:
 
     def _step(self, batch: NDArray[np.int64]) -> Tensor:
         device = self.settings.device
-        labels_B = torch.from_numpy(self.rows.labels_N[batch]).to(device)
+        mine = self.workers.share(batch)
+        counts = len(mine) > 0
+        if not counts:  # the others wait for a backward pass, if only of nothing
+            mine = batch[:1]
+        labels_B = torch.from_numpy(self.rows.labels_N[mine]).to(device)
         with autocast(device, self.settings.dtype):
-            logits_BL = self.model(*(part.to(device) for part in self.rows.inputs(batch)))
+            logits_BL = self.forward(*(part.to(device) for part in self.rows.inputs(mine)))
         loss = F.cross_entropy(
             logits_BL.float(),
             labels_B,
             weight=self.class_weights_L,
             label_smoothing=self.settings.label_smoothing,
+            reduction="sum",
         )
+        # The mean over the whole batch; workers' gradients are averaged, not added.
+        loss = loss * (counts * self.workers.size / self._weight_of(batch))
         loss.backward()
         nn.utils.clip_grad_norm_(self.trained, self.settings.max_gradient_norm)
         rate_factor = self._rate_factor()
@@ -182,6 +201,12 @@ class _Fit:
         self.optimizer.zero_grad(set_to_none=True)
         self.progress.step += 1
         return loss.detach()
+
+    def _weight_of(self, batch: NDArray[np.int64]) -> float:
+        if self.class_weights_L is None:
+            return len(batch)
+        labels_B = torch.from_numpy(self.rows.labels_N[batch]).to(self.class_weights_L.device)
+        return float(self.class_weights_L[labels_B].sum())
 
     def _rate_factor(self) -> float:
         """Linear warm-up to 1, then linear to 0."""
@@ -231,6 +256,8 @@ class _Fit:
 
     def _checkpoint(self) -> None:
         self.last_checkpoint = time.monotonic()
+        if not self.workers.is_first:
+            return
         tensors = training_tensors(self.model, self.optimizer, self.best)
         try:
             self.checkpoints.save(self.progress.step, tensors, asdict(self.progress))

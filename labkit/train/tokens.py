@@ -27,7 +27,7 @@ class TokenRows:
     def lengths_N(self) -> NDArray[np.int64]:
         return np.diff(self.starts)
 
-    def take(self, rows: Sequence[int]) -> "TokenRows":
+    def take(self, rows: Sequence[int] | NDArray[np.int64]) -> "TokenRows":
         pieces = [self.ids[self.starts[n] : self.starts[n + 1]] for n in rows]
         return _join(pieces)
 

@@ -35,6 +35,7 @@ from labkit.train.instant import fit_regression
 from labkit.train.loop import Hooks, LoopSettings, fit
 from labkit.train.tokens import TokenRows, batches_of_like_length, tokenize
 from labkit.train.vocabulary import NarrowVocabulary
+from labkit.train.workers import ALONE, Workers
 
 _EMBEDDINGS = "embeddings.npy"
 
@@ -66,6 +67,8 @@ class Tuning:
     resume_from: Path | None
     report: Callable[..., None]
     should_stop: Callable[[], bool]
+    workers: Workers = ALONE
+    """Those that tune it together; each of them calls `tune`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +169,12 @@ def _frozen_embeddings(
     file = tuning.folder / _EMBEDDINGS
     if file.exists():
         return np.load(file, allow_pickle=False)
-    return embed_rows(model.encoder, tokens, tuning.loop.device, tuning.loop.dtype)
+
+    def embedded(mine: NDArray[np.int64]) -> NDArray[np.float32]:
+        some = tokens.take(mine)
+        return embed_rows(model.encoder, some, tuning.loop.device, tuning.loop.dtype)
+
+    return tuning.workers.gather(len(tokens), embedded)
 
 
 def _fit_model(
@@ -175,7 +183,11 @@ def _fit_model(
     rows = TokenBatches(tokens=tokens, labels_N=tuning.train.labels_N)
 
     def validate() -> NDArray[np.float32]:
-        return logits_of_rows(model, validation, tuning.loop.device, tuning.loop.dtype)
+        def logits(mine: NDArray[np.int64]) -> NDArray[np.float32]:
+            some = validation.take(mine)
+            return logits_of_rows(model, some, tuning.loop.device, tuning.loop.dtype)
+
+        return tuning.workers.gather(len(validation), logits)
 
     return _fit(tuning, model, rows, validate)
 
@@ -217,4 +229,5 @@ def _fit(
         checkpoints=Checkpoints(tuning.folder / "checkpoints"),
         resume_from=tuning.resume_from,
         hooks=Hooks(report=tuning.report, should_stop=tuning.should_stop, validate=validate),
+        workers=tuning.workers,
     )

@@ -19,6 +19,7 @@ from labkit.demo import demo_weights
 from labkit.models.catalogue import inspect_folder
 from labkit.recipes import RECIPES
 from labkit.recipes.base import Task, TrainContext
+from labkit.train.workers import ALONE
 from tests.bench import banking77
 from tests.bench.table import Table, skipped
 
@@ -86,6 +87,7 @@ def _context(task: Task, folder: Path, threads: int) -> TrainContext:
         resume_from=None,
         report=silent,
         should_stop=lambda: False,
+        workers=ALONE,
     )
 
 

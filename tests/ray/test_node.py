@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from labkit.processes import all_processes, environment_value
-from labkit.raycluster.node import NodeSpec, head_arguments, ray_environment, sweep
+from labkit.raycluster.ray_start import head_arguments, ray_environment
+from labkit.raycluster.scratch import sweep
 from tests.waiting import wait_for
 
 ASK = """
@@ -80,13 +81,17 @@ def test_two_clusters_share_a_machine_and_keep_each_other_out(folder: Path) -> N
         assert one.stdout and two.stdout
         said = [json.loads(node.stdout.readline()) for node in (one, two) if node.stdout]
         assert said[0]["address"] != said[1]["address"]
-        refused = ask_as_stranger(folder, said[0]["address"], token=folder / "b" / "token")
+        refused = ask_as_stranger(
+            folder, said[0]["address"], token=folder / "b" / "start-0" / "token"
+        )
         assert refused.returncode != 0
         assert "42" not in refused.stdout
         without = ask_as_stranger(folder, said[0]["address"], token=None)
         assert without.returncode != 0
         assert "42" not in without.stdout
-        welcome = ask_as_stranger(folder, said[0]["address"], token=folder / "a" / "token")
+        welcome = ask_as_stranger(
+            folder, said[0]["address"], token=folder / "a" / "start-0" / "token"
+        )
         assert "42" in welcome.stdout, welcome.stderr
         assert_private(folder)
     finally:
@@ -114,10 +119,10 @@ def assert_private(folder: Path) -> None:
     """What another user would have to read is theirs to read nowhere."""
     for name in ("a", "b"):
         assert (folder / name).stat().st_mode & 0o777 == 0o700
-        assert (folder / name / "token").stat().st_mode & 0o777 == 0o600
+        assert (folder / name / "start-0" / "token").stat().st_mode & 0o777 == 0o600
     for temp in folder.glob("lk*"):
         assert temp.stat().st_mode & 0o777 == 0o700
-    token = (folder / "a" / "token").read_text()
+    token = (folder / "a" / "start-0" / "token").read_text()
     for pid in left_of(folder):
         assert token.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
         assert token.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
@@ -136,7 +141,7 @@ def test_another_user_reads_and_joins_nothing(folder: Path) -> None:
         tries = f"""
 import os, socket
 found = []
-for place in ({str(folder / "a")!r}, {str(folder / "a" / "token")!r},
+for place in ({str(folder / "a")!r}, {str(folder / "a" / "start-0" / "token")!r},
               *[os.path.join({str(folder)!r}, n) for n in os.listdir({str(folder)!r})]):
     try:
         os.listdir(place) if os.path.isdir(place) else open(place).read()
@@ -222,11 +227,11 @@ def test_a_long_scratch_path_is_refused_with_what_to_set(folder: Path) -> None:
 
 
 def test_ray_is_told_the_jobs_amounts_and_not_the_machines() -> None:
-    spec = NodeSpec(rendezvous=Path("/r"), num_cpus=3, num_gpus=1, memory_bytes=4 * 2**30)
-    arguments = head_arguments(spec, Path("/tmp/lkx"))
+    amounts = {"num_cpus": 3, "num_gpus": 1, "memory_bytes": 4 * 2**30}
+    arguments = head_arguments(Path("/tmp/lkx"), "127.0.0.1", **amounts)
     assert "--num-cpus=3" in arguments and "--num-gpus=1" in arguments
     assert f"--memory={4 * 2**30}" in arguments
     assert "--include-dashboard=false" in arguments
-    environment = ray_environment(Path("/tmp/lkx"), Path("/r/token"), 3)
+    environment = ray_environment(Path("/tmp/lkx"), Path("/r/token"), 3, "127.0.0.1")
     assert environment["RAY_AUTH_MODE"] == "token"
     assert environment["RAY_USAGE_STATS_ENABLED"] == "0"

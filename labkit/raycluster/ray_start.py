@@ -1,0 +1,136 @@
+"""Ray's processes of one node: how they are started, and how they end with all of theirs.
+
+Ray's own helpers are not used here: `ray start --block` does not return when its processes
+end with 0 or 15, and `ray stop` ends every Ray of the user on the machine.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+from labkit.errors import LabkitError
+from labkit.processes import all_processes, descendants, end_processes, identities
+from labkit.raycluster.network import free_port, interface_of
+from labkit.raycluster.secrets import secret_environment
+
+START_TIMEOUT_S = 60
+RAY_END_S = 8
+
+
+def ray_environment(temp: Path, token: Path, num_cpus: int, address: str) -> dict[str, str]:
+    """What Ray's processes, the command and its workers find beside the job's environment."""
+    network = interface_of(address)
+    return {
+        **secret_environment(token),
+        "RAY_TMPDIR": str(temp),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "5",
+        "RAY_worker_num_grpc_internal_threads": "1",
+        "DASHBOARD_METRIC_PORT": "0",
+        "AUTOSCALER_METRIC_PORT": "0",
+        "OMP_NUM_THREADS": str(num_cpus),
+        # Else each library looks for an interface of its own, and may take one without a way.
+        **({"GLOO_SOCKET_IFNAME": network, "NCCL_SOCKET_IFNAME": network} if network else {}),
+    }
+
+
+def head_arguments(
+    temp: Path, address: str, *, num_cpus: int, num_gpus: int, memory_bytes: int
+) -> list[str]:
+    """`ray start` for a head that listens on free ports and has no dashboard."""
+    return [
+        *_start(temp, address, num_cpus, num_gpus, memory_bytes),
+        "--head",
+        "--include-dashboard=false",
+        "--no-monitor",
+        "--port=0",
+        *_client_server(),
+    ]
+
+
+def worker_arguments(
+    temp: Path, address: str, head: str, *, num_cpus: int, num_gpus: int, memory_bytes: int
+) -> list[str]:
+    """`ray start` for a node that joins the head at `head`."""
+    return [*_start(temp, address, num_cpus, num_gpus, memory_bytes), f"--address={head}"]
+
+
+def _start(temp: Path, address: str, num_cpus: int, num_gpus: int, memory_bytes: int) -> list[str]:
+    """Cores and memory are the job's, since Ray counts the machine's."""
+    object_store_bytes = max(80 * 2**20, min(memory_bytes // 10, 2 * 2**30))
+    return [
+        *(sys.executable, "-m", "ray.scripts.scripts", "start"),
+        "--block",
+        "--disable-usage-stats",
+        "--include-log-monitor=false",
+        "--min-worker-port=0",
+        "--max-worker-port=0",
+        "--dashboard-agent-listen-port=0",
+        f"--node-ip-address={address}",
+        f"--temp-dir={temp / 'r'}",
+        f"--num-cpus={num_cpus}",
+        f"--num-gpus={num_gpus}",
+        f"--memory={memory_bytes}",
+        f"--object-store-memory={object_store_bytes}",
+    ]
+
+
+def _client_server() -> list[str]:
+    """Where Ray's client server could start, it would take one well-known port: give it a free one.
+
+    It can only where grpcio is installed, and the flag is refused where it is not.
+    """
+    return [f"--ray-client-server-port={free_port()}"] if find_spec("grpc") else []
+
+
+@contextmanager
+def running_ray(
+    arguments: Sequence[str], environment: Mapping[str, str], temp: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Ray's processes of this node, ended with all that they started."""
+    with (temp / "start.log").open("wb") as log:
+        ray = subprocess.Popen(
+            arguments,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield ray
+    finally:
+        _end(ray)
+
+
+def _end(ray: subprocess.Popen[bytes]) -> None:
+    """SIGTERM to the parent alone, which ends the others in order; then whoever is left."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends already; nothing may be left half done
+    ray.terminate()
+    try:
+        ray.wait(RAY_END_S)
+    except subprocess.TimeoutExpired:
+        ray.kill()
+        ray.wait()
+    me = os.getpid()
+    end_processes(
+        lambda: identities(descendants(all_processes(), me, skip=lambda _: False)), grace_s=1
+    )
+
+
+def wait_for_head(ray: subprocess.Popen[bytes], temp: Path) -> str:
+    """The address that Ray's head wrote once it listens."""
+    written = temp / "r" / "ray_current_cluster"
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline and ray.poll() is None:
+        if written.exists() and (address := written.read_text().strip()):
+            return address
+        time.sleep(0.02)
+    print((temp / "start.log").read_text(errors="replace").strip(), file=sys.stderr)
+    raise LabkitError(f"Ray did not start within {START_TIMEOUT_S} s; the log has what it said.")

@@ -1,0 +1,79 @@
+"""How the nodes of a job find each other: files of a 0700 folder that all of them see.
+
+    token              the Ray cluster's secret, made by the head
+    address.json       where the head listens, once it does
+    node-NAME.json     one for each node that came to join
+    ended.json         the head's last word
+
+A job that its scheduler starts again has a folder anew, so that nobody follows an old address.
+"""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from labkit.errors import LabkitError
+from labkit.paths import private_folder, read_json, write_json
+from labkit.raycluster.secrets import write_token
+
+START_VARIABLE = "LABKIT_START"
+"""How often the scheduler has started this job before; set by those that do so."""
+LOOK_EVERY_S = 0.1
+
+
+@dataclass(frozen=True)
+class Rendezvous:
+    """The meeting of one start of one job."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, folder: Path) -> "Rendezvous":
+        """That of this start of the job, below the folder that all its starts share."""
+        return cls(private_folder(folder) / f"start-{int(os.environ.get(START_VARIABLE, 0))}")
+
+    @property
+    def token(self) -> Path:
+        return self.folder / "token"
+
+    def open(self) -> None:
+        """Make folder and secret: the head's part."""
+        private_folder(self.folder)
+        for left in self.folder.iterdir():
+            left.unlink()
+        write_token(self.folder)
+
+    def publish(self, address: str) -> None:
+        write_json(self.folder / "address.json", {"address": address})
+
+    def close(self) -> None:
+        """Tell the others that the head has ended, and take the secret away."""
+        write_json(self.folder / "ended.json", {})
+        self.token.unlink(missing_ok=True)
+
+    @property
+    def closed(self) -> bool:
+        return (self.folder / "ended.json").exists()
+
+    def sign(self, name: str, address: str) -> None:
+        """Say that this node came: so the head can name those that did not join."""
+        write_json(self.folder / f"node-{name}.json", {"address": address})
+
+    def signed(self) -> list[str]:
+        """The names of the nodes that came."""
+        return sorted(file.stem.removeprefix("node-") for file in self.folder.glob("node-*.json"))
+
+    def wait_for_address(self, timeout_s: float) -> str | None:
+        """Where the head listens; None where it ended first. Raises LabkitError after the time."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if self.closed:
+                return None
+            if found := read_json(self.folder / "address.json"):
+                return str(found["address"])
+            time.sleep(LOOK_EVERY_S)
+        raise LabkitError(
+            f"The head of the Ray cluster did not say its address within {timeout_s:g} s in "
+            f"{self.folder}. All nodes must see that folder; the head's log says whether it began."
+        )

@@ -1,0 +1,107 @@
+"""Several processes that train one model: each computes a share of every batch.
+
+The batch is the same whatever their number, and so is what is learnt from it: gradients are
+summed over the whole batch, so that a run may go on with fewer workers than it began with.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import nn
+from torch._C._distributed_c10d import FileStore
+from torch.nn.parallel import DistributedDataParallel
+
+TIMEOUT = timedelta(hours=24)
+"""How long one waits for another that reads the data first. Who dies is noticed at once."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """This process among those that train together; alone by default."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is the one that writes and reports."""
+        return self.rank == 0
+
+    def share(self, rows_B: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The rows of the batch that are this worker's; none where there are fewer than workers."""
+        return rows_B[self.rank :: self.size]
+
+    def parallel(self, model: nn.Module) -> nn.Module:
+        """The model whose backward pass leaves the mean of all workers' gradients in it.
+
+        All begin with the first one's weights.
+        """
+        if self.size == 1:
+            return model
+        devices = {p.device for p in model.parameters()}
+        on = [d.index for d in devices] if all(d.type == "cuda" for d in devices) else None
+        # What no loss reaches, as an encoder's unused pooler, has no gradient to wait for.
+        return DistributedDataParallel(model, device_ids=on, find_unused_parameters=True)
+
+    def agree(self, wish: bool) -> bool:
+        """Whether the first worker wishes it; all go the same way."""
+        if self.size == 1:
+            return wish
+        said = torch.tensor([wish], dtype=torch.int64, device=_device())
+        dist.broadcast(said, src=0)
+        return bool(said.item())
+
+    def wait(self) -> None:
+        """Until all are here."""
+        self.agree(True)
+
+    def gather(
+        self, count: int, compute: Callable[[NDArray[np.int64]], NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
+        """What `compute` gives for the row numbers 0 … `count` - 1, each worker doing its share."""
+        rows_N = np.arange(count)
+        if self.size == 1:
+            return compute(rows_N)
+        # A worker without rows still has to say what shape they would have had.
+        mine = self.share(rows_N) if self.rank < count else rows_N[:1]
+        all_: list[Any] = [None] * self.size
+        dist.all_gather_object(all_, (mine, compute(mine)))
+        out = np.empty((count, *all_[0][1].shape[1:]), dtype=np.float32)
+        for rows, found in all_:
+            out[rows] = found
+        return out
+
+
+ALONE = Workers()
+
+
+def join(store: Path, rank: int, size: int, device: str) -> Workers:
+    """Become one of `size` workers that meet in the file `store`.
+
+    A file of a 0700 folder, because torch's own store listens on all addresses without a secret.
+    """
+    dist.init_process_group(
+        "nccl" if device.startswith("cuda") else "gloo",
+        store=FileStore(str(store), size),
+        rank=rank,
+        world_size=size,
+        timeout=TIMEOUT,
+    )
+    return Workers(rank, size)
+
+
+def leave() -> None:
+    """End what `join` began."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _device() -> str:
+    return "cuda" if dist.get_backend() == "nccl" else "cpu"
