@@ -154,10 +154,11 @@ def _here() -> bool:
 
 def _is_here(answer: Any) -> bool:
     import ray
+    from ray.exceptions import RayError
 
     try:
         return ray.get(answer)
-    except ray.exceptions.RayError:  # its node was marked dead meanwhile
+    except RayError:  # its node was marked dead meanwhile
         return False
 
 
