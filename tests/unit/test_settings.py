@@ -32,6 +32,7 @@ runs = "runs"
 state = "/var/lib/labkit"
 catalogue = "~/models"
 scratch = "/scratch"
+network = "ib0"
 
 [environment]
 allow = ["HOME", "LAB_COLOUR"]
