@@ -77,35 +77,3 @@ def test_a_run_over_two_nodes_learns_what_one_node_does(alice: Terminal):
     card = Path(two["folder"]) / "attempts" / "1" / "card.md"
     assert "2 × " in card.read_text()
     nothing_is_left(alice)
-
-
-def begin(alice: Terminal, *given: str, name: str) -> Path:
-    """A run that has left its first checkpoint."""
-    folder = Path(alice.json(*start(alice, *given, name=name))["folder"])
-    checkpoints = folder / "attempts" / "1" / "checkpoints"
-    wait_for(lambda: list(checkpoints.glob("step-*")), "a checkpoint", 120)
-    return folder
-
-
-def nodes_of(alice: Terminal, folder: Path) -> list[str]:
-    query = ["squeue", "--noheader", f"--name={folder.name}", "--format=%N"]
-    return alice.cluster.output(
-        ["scontrol", "show", "hostnames", alice.cluster.output(query)]
-    ).split()
-
-
-def test_a_run_that_loses_a_node_goes_on_with_those_left(alice: Terminal):
-    folder = begin(alice, "--nodes=3", "--epochs=6", name="lost")
-    _, _, lost = nodes_of(alice, folder)
-    try:
-        alice.cluster.crash(lost)
-        run = alice.json("run", "show", "lost", "--wait")
-        assert run["state"] == "done"
-        assert run["attempt"] == 2
-        said = json.loads((folder / "attempts" / "2" / "attempt.json").read_text())
-        assert said["reason"] == ("A node was lost. Going on from the newest checkpoint with 2.")
-        assert said["resume_from"].startswith("attempts/1/checkpoints/step-")
-        assert run["accuracy"] > 0.64
-    finally:
-        alice.cluster.boot(lost)
-    nothing_is_left(alice)
