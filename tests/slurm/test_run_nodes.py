@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from labkit.demo import demo_weights
-from tests.slurm.cluster import NODES, SlurmCluster
+from tests.slurm.cluster import SlurmCluster
 from tests.slurm.slurm_lab import SlurmLab
-from tests.waiting import wait_for
 
 
 class Terminal:
@@ -52,18 +51,6 @@ def hosts_of(alice: Terminal, run: Any) -> int:
     return int(alice.cluster.output(["sacct", *asked]))
 
 
-def nothing_is_left(alice: Terminal) -> None:
-    """No process of hers, and nothing in /tmp or shared memory, on any node."""
-    for node in NODES:
-        wait_for(lambda node=node: left_on(alice, node) == "", f"{node} to be clean",
-                 seen=lambda node=node: left_on(alice, node))  # fmt: skip
-
-
-def left_on(alice: Terminal, node: str) -> str:
-    find = "pgrep -u alice -a; find /tmp /dev/shm -mindepth 1 -maxdepth 1 -user alice"
-    return alice.cluster.run(["sh", "-c", find], node=node).stdout
-
-
 def test_a_run_over_two_nodes_learns_what_one_node_does(alice: Terminal):
     one = alice.json(*start(alice, "--nodes=1", name="one"), "--wait")
     two = alice.json(*start(alice, "--nodes=2", name="two"), "--wait")
@@ -76,4 +63,3 @@ def test_a_run_over_two_nodes_learns_what_one_node_does(alice: Terminal):
     assert hosts_of(alice, two) == 2
     card = Path(two["folder"]) / "attempts" / "1" / "card.md"
     assert "2 × " in card.read_text()
-    nothing_is_left(alice)
