@@ -29,8 +29,7 @@ OPEN = """view => {
     };
     window.show = (next) => { view = next; listeners["change:view"](); };
     window.lose = () => {
-        element.classList.add("jupyter-widgets-disconnected");
-        listeners.comm_live_update();
+        model.send = () => { throw new Error("Cannot send"); };
     };
     window.element = document.body.appendChild(document.createElement("div"));
     render({model, el: element});
@@ -173,4 +172,5 @@ def test_a_kernel_that_does_not_answer_is_told_of(page: Page, core: Core):
     page.answer(2)
     page.page.locator(".lk-kernel").wait_for(state="detached")
     page.page.evaluate("lose()")
+    page.button("New run").first.click()
     page.page.locator(".lk-kernel", has_text="Run its cell again").wait_for()

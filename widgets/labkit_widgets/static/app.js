@@ -1,8 +1,5 @@
 // One widget on one page: draws its view, sends what a person does, and tells when a run is done.
 
-/** ipywidgets' mark of a view whose kernel is gone. */
-const LOST = "jupyter-widgets-disconnected";
-
 const PAGES = { form: formPage, run: runPage, runs: runsPage, compare: comparePage };
 
 /** What belongs to this page alone: what is typed, folded, picked. `set` draws anew. */
@@ -60,7 +57,8 @@ function render({ model, el }) {
     if (act.do === "go_to") ui.set({ ahead: { step: act.step, number } });
   };
   const ui = pageState(draw, send);
-  const call = caller(model, ui.page, (silent) => { if (silent !== Boolean(ui.silent)) ui.set({ silent }); });
+  const lost = () => { if (!ui.lost) ui.set({ lost: true }); };
+  const call = caller(model, ui.page, (silent) => { if (silent !== Boolean(ui.silent)) ui.set({ silent }); }, lost);
   const changed = () => {
     const view = model.get("view");
     const refused = view.notice && view.notice.kind === "error";
@@ -71,14 +69,15 @@ function render({ model, el }) {
     seen = view;
   };
   const heard = (content) => { if (content && content.upload) carryOn(ui, send, content.upload); };
-  const lost = () => ui.set({ lost: el.classList.contains(LOST) });
   const listeners = { "change:view": changed, "msg:custom": heard, comm_live_update: lost };
   for (const [name, listener] of Object.entries(listeners)) model.on(name, listener);
+  const unwatch = watchKernel(model, lost);
   draw();
   send({ do: "hello", root: serverRoot() });
   return () => {
     closed.abort();
     call.close();
+    unwatch();
     for (const [name, listener] of Object.entries(listeners)) model.off(name, listener);
   };
 }

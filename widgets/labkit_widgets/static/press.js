@@ -34,15 +34,20 @@ function unhurried(root, draw, signal) {
 /**
  * Sends acts by number, so that the page knows what its view is an answer to; a view holds, of
  * each page, the number of the last act that it follows from. `silent` hears of a kernel that
- * does not answer.
+ * does not answer, `lost` of one that is gone.
  */
-function caller(model, page, silent) {
+function caller(model, page, silent, lost) {
   let number = 0;
   let waiting = null;
   return {
     send: (act) => {
       number += 1;
-      model.send({ page, number, act });
+      try {
+        model.send({ page, number, act });
+      } catch {
+        lost(); // JupyterLab closes the way to a kernel's widgets with the kernel
+        return number;
+      }
       waiting ??= setTimeout(() => silent(true), SILENT_MS);
       return number;
     },
@@ -65,6 +70,17 @@ function answered(view, page) {
 function stepAhead(view, ui) {
   const isAhead = view.form && ui.ahead && ui.ahead.number > answered(view, ui.page);
   return isAhead ? { ...view, form: { ...view.form, step: ui.ahead.step } } : view;
+}
+
+/**
+ * `lost` hears of a kernel that JupyterLab starts again, for a person or as it died: ipywidgets
+ * tells (by `comm_live_update`) of the first alone. Returns what ends it.
+ */
+function watchKernel(model, lost) {
+  const changed = model.widget_manager?.kernel?.statusChanged;
+  const heard = (_, status) => { if (["restarting", "autorestarting", "dead"].includes(status)) lost(); };
+  changed?.connect(heard);
+  return () => changed?.disconnect(heard);
 }
 
 /** What to say of a kernel that is gone, or does not answer. */
