@@ -13,6 +13,7 @@ from jupyter_server.utils import url_path_join
 from tornado import web
 
 from labkit_spawners.ask_hub import ask_hub
+from labkit_spawners.kernel_ends import watch_kernels
 
 ANSWER_WITHIN_S = 5.0
 PATHS = {"": "GET", "/extend": "POST", "/give-back": "POST"}
@@ -63,3 +64,4 @@ def _load_jupyter_server_extension(server: Any) -> None:
         (url_path_join(base, f"/labkit/session{path}"), HandOn, {"path": path}) for path in PATHS
     ]
     server.web_app.add_handlers(".*$", handlers)
+    watch_kernels(server)

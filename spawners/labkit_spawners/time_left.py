@@ -32,6 +32,8 @@ class TimeLeft:
     profile: str
     holds: Sequence[str]
     """As in '2 × h100', '8 cores', '32 GB'."""
+    memory: str
+    """As in '32 GB', on each node."""
     nodes: Sequence[str]
     seconds_left: float | None
     """None where there is no end."""
@@ -45,6 +47,7 @@ def time_left(title: str, device: str, job: JobInfo, extension: Extension, now: 
     return TimeLeft(
         profile=title,
         holds=holds(job, device),
+        memory=memory_in_words(job.resources.memory_bytes),
         nodes=tuple(job.nodes),
         seconds_left=left,
         extend_s=extension.seconds,

@@ -97,6 +97,7 @@ def test_a_session_is_told_what_it_holds_and_how_long_still(lab, scheduler):
     assert request.said == {
         "profile": "One GPU",
         "holds": ["2 cores", "4 GB"],
+        "memory": "4 GB",
         "nodes": ["node7"],
         "extend_s": 2 * HOUR,
         "why_not_extend": "",

@@ -1,5 +1,6 @@
-// The plugin: an item of the status bar, warnings before the end, and a command for the palette.
+// The plugin: an item of the status bar, warnings before the end, a word on a killed kernel, and a command for the palette.
 import { Actions } from "./actions.js";
+import { tellOfKilledKernels } from "./killed.js";
 import { Session } from "./session.js";
 import { words } from "./words.js";
 
@@ -33,6 +34,7 @@ function activate(lab, app, statusBar, palette) {
   // A machine that slept, or a tab that was hidden, asks at once.
   document.addEventListener("visibilitychange", () => document.hidden || session.ask());
   session.ask();
+  tellOfKilledKernels(lab, app, session);
 }
 
 function addCommand(app, palette, actions) {
