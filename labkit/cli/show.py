@@ -130,6 +130,7 @@ def run(view: RunView) -> None:
                if status.instant_accuracy is not None else {}),
             **({"left": format_duration(status.seconds_left)} if status.seconds_left else {}),
             **({"message": status.message} if status.message else {}),
+            **({"before": view.run.last.reason} if view.attempt and view.run.last.reason else {}),
             **({"log": view.run.last.log} if view.attempt else {}),
         }
     )  # fmt: skip

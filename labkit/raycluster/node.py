@@ -40,7 +40,7 @@ class NodeSpec:
     """One node of a job; all its nodes are given the same, but for the command."""
 
     rendezvous: Path
-    """A 0700 folder of this attempt that all nodes see; secret and address lie below it."""
+    """A 0700 folder of this attempt that all nodes see; secret and address lie in it."""
     num_cpus: int
     num_gpus: int
     memory_bytes: int
@@ -68,7 +68,7 @@ def run_head(spec: NodeSpec) -> int:
     Raises LabkitError where Ray does not start, or not all nodes join.
     """
     _begin(spec)
-    meeting = Rendezvous.of(spec.rendezvous)
+    meeting = Rendezvous(spec.rendezvous)
     meeting.open()
     own = own_address(spec.network) if spec.num_nodes > 1 else "127.0.0.1"
     try:
@@ -93,7 +93,7 @@ def join_head(spec: NodeSpec) -> int:
     Raises LabkitError where the head does not come, or Ray does not start here.
     """
     _begin(spec)
-    meeting = Rendezvous.of(spec.rendezvous)
+    meeting = Rendezvous(spec.rendezvous)
     head = meeting.wait_for_address(JOIN_TIMEOUT_S)
     if head is None:
         return 0

@@ -1,14 +1,11 @@
 """How the nodes of a job find each other: files of a 0700 folder that all of them see.
 
-    token              the Ray cluster's secret, made by the head
-    address.json       where the head listens, once it does
-    node-NAME.json     one for each node that came to join
-    ended.json         the head's last word
-
-A job that its scheduler starts again has a folder anew, so that nobody follows an old address.
+token              the Ray cluster's secret, made by the head
+address.json       where the head listens, once it does
+node-NAME.json     one for each node that came to join
+ended.json         the head's last word
 """
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,21 +14,14 @@ from labkit.errors import LabkitError
 from labkit.paths import private_folder, read_json, write_json
 from labkit.raycluster.secrets import write_token
 
-START_VARIABLE = "LABKIT_START"
-"""How often the scheduler has started this job before; set by those that do so."""
 LOOK_EVERY_S = 0.1
 
 
 @dataclass(frozen=True)
 class Rendezvous:
-    """The meeting of one start of one job."""
+    """The meeting of the nodes of one attempt."""
 
     folder: Path
-
-    @classmethod
-    def of(cls, folder: Path) -> "Rendezvous":
-        """That of this start of the job, below the folder that all its starts share."""
-        return cls(private_folder(folder) / f"start-{int(os.environ.get(START_VARIABLE, 0))}")
 
     @property
     def token(self) -> Path:

@@ -67,7 +67,7 @@ class Estimate:
     """What a run would take. Rough before anything ran; made of arithmetic, not of promises."""
 
     memory_bytes: int
-    """The largest that the training process will hold, without Ray."""
+    """The largest that one training process will hold, without Ray."""
     disk_bytes: int
     duration_s: float
     basis: str
@@ -76,12 +76,13 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What one node gives a run."""
+    """What the nodes of a run give it."""
 
     torch_device: str
     num_cpus: int
     flops: float
-    """Floating-point operations a second of a matrix product, in the run's precision."""
+    """Floating-point operations a second of a matrix product, in the run's precision; of all its
+    training processes together."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,6 @@ from labkit.runs.work import Worker, work
 
 MAX_DEATHS = 3
 """How often training goes on after the death of a process or a node."""
-
 ANSWER_S = 20
 """How long a node may take to answer before it counts as lost; a process must start for it."""
 
@@ -104,7 +103,8 @@ def _train_together(group: Group, run: Run, worker: Worker) -> None:
         except Exception as error:
             status = attempt.status()
             deaths += 1
-            if deaths > MAX_DEATHS or (status is not None and status.state.ended):
+            ended = status is not None and status.state.ended
+            if ended or deaths > MAX_DEATHS or worker.stop_file.exists():
                 raise
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
         finally:

@@ -66,13 +66,15 @@ async def plan_run(site: Site, spec: RunSpec) -> Plan:
     )
     prepared = recipe.prepare(task)
     num_cpus = spec.resources.cpus_per_node or max(n.total.num_cpus for n in pool.nodes)
+    per_node = max(1, spec.resources.gpus_per_node)  # training processes
     accelerator = pool.accelerator if spec.resources.gpus_per_node else "cpu"
     device = ACCELERATORS.load(accelerator).torch_device
-    machine = Machine(torch_device=device, num_cpus=num_cpus, flops=_flops(num_cpus, device))
+    flops = _flops(num_cpus, device) * per_node * spec.resources.nodes
+    machine = Machine(torch_device=device, num_cpus=num_cpus, flops=flops)
     estimate = recipe.estimate(task, prepared.summary, machine)
     resources = JobResources(
         num_cpus=num_cpus,
-        memory_bytes=spec.resources.memory or estimate.memory_bytes + RAY_MEMORY_BYTES,
+        memory_bytes=spec.resources.memory or per_node * estimate.memory_bytes + RAY_MEMORY_BYTES,
         num_gpus=spec.resources.gpus_per_node,
         accelerator=accelerator,
         num_nodes=spec.resources.nodes,

@@ -121,7 +121,7 @@ def _recipe_steps(run: Run, attempt: Attempt, worker: Worker, report: Callable[.
     report(phase="loading torch")
     import torch
 
-    from labkit.train.workers import ALONE, join
+    from labkit.train.workers import ALONE, join, leave
 
     torch.set_num_threads(worker.num_threads)
     recipe = RECIPES.load(run.spec().recipe)
@@ -134,6 +134,7 @@ def _recipe_steps(run: Run, attempt: Attempt, worker: Worker, report: Callable[.
     baselines = _baselines(run, attempt, recipe, context) if workers.is_first else {}
     workers.wait()
     trained = recipe.train(context)
+    leave(workers)
     if not workers.is_first:
         return
     if not trained:

@@ -202,11 +202,12 @@ class _Fit:
         self.progress.step += 1
         return loss.detach()
 
-    def _weight_of(self, batch: NDArray[np.int64]) -> float:
+    def _weight_of(self, batch: NDArray[np.int64]) -> Tensor | int:
+        """Of all its rows together. Left on the device: nobody needs to wait for it."""
         if self.class_weights_L is None:
             return len(batch)
         labels_B = torch.from_numpy(self.rows.labels_N[batch]).to(self.class_weights_L.device)
-        return float(self.class_weights_L[labels_B].sum())
+        return self.class_weights_L[labels_B].sum()
 
     def _rate_factor(self) -> float:
         """Linear warm-up to 1, then linear to 0."""

@@ -47,8 +47,8 @@ class Workers:
             return model
         devices = {p.device for p in model.parameters()}
         on = [d.index for d in devices] if all(d.type == "cuda" for d in devices) else None
-        # What no loss reaches, as an encoder's unused pooler, has no gradient to wait for.
-        return DistributedDataParallel(model, device_ids=on, find_unused_parameters=True)
+        # What no loss reaches, as an encoder's unused pooler, is found in the first step.
+        return DistributedDataParallel(model, device_ids=on, static_graph=True)
 
     def agree(self, wish: bool) -> bool:
         """Whether the first worker wishes it; all go the same way."""
@@ -97,9 +97,10 @@ def join(store: Path, rank: int, size: int, device: str) -> Workers:
     return Workers(rank, size)
 
 
-def leave() -> None:
-    """End what `join` began."""
-    if dist.is_initialized():
+def leave(workers: Workers) -> None:
+    """End what `join` began, once all have come so far: nobody else may still be sending."""
+    if workers.size > 1:
+        workers.wait()
         dist.destroy_process_group()
 
 

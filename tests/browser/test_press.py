@@ -174,3 +174,4 @@ def test_a_kernel_that_does_not_answer_is_told_of(page: Page, core: Core):
     page.page.evaluate("lose()")
     page.button("New run").first.click()
     page.page.locator(".lk-kernel", has_text="Run its cell again").wait_for()
+    assert page.page.locator(".lk-kernel").count() == 1

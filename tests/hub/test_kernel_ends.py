@@ -50,6 +50,7 @@ def run_the_form(ana: Person) -> None:
     ana.page.keyboard.press("Control+Enter")
     ana.button("Try with sample data").wait_for(timeout=60_000)
     ana.page.locator(".labkit .lk-kernel").wait_for(state="detached")
+    assert ana.page.locator(".labkit").get_by_text(LOST).count() == 0
 
 
 def run_in_the_last_cell(ana: Person, code: str) -> None:
@@ -80,6 +81,7 @@ def test_a_kernel_that_was_killed_is_told_of(ana: Person):
     alert(ana, "Python was ended by force").wait_for()
     ana.see(LOST)
     ana.shoot("kernel-2-killed")
+    assert alert(ana, "memory ran out").count() == 0
     close_the_dialog(ana)
     run_the_form(ana)
 
@@ -117,6 +119,7 @@ def test_a_kernel_that_memory_ended_is_told_of_as_such(ana: Person, little_memor
     alert(ana, words).wait_for()
     ana.see(LOST)
     ana.shoot("kernel-3-memory")
+    assert alert(ana, "by force").count() == 0
     close_the_dialog(ana)
     run_the_form(ana)
 

@@ -64,6 +64,7 @@ def test_addresses_that_lead_nowhere(ana: Person):
     open_page(ana, "/hub/error/500", "Something went wrong", "wrong")
     ana.page.get_by_role("link", name="My sessions").click()
     see(ana, "Sessions")
+    assert ana.page.url.endswith("/hub/home")
 
 
 def test_a_session_that_is_not_there_or_did_not_start(lab: RealLab, ana: Person):
@@ -141,8 +142,11 @@ def test_while_the_hub_is_away_a_page_waits_for_it(lab: RealLab, ana: Person):
     see(ana, "One moment")
     ana.shoot("hub-away")
     see(ana, "Sessions")  # by itself
+    assert ana.page.url.endswith("/hub/home")
 
 
 def test_signing_out_leads_to_signing_in(ana: Person):
     ana.page.get_by_role("button", name="Logout").click()
     ana.page.locator("#username_input").wait_for()
+    ana.page.goto(f"{ana.lab.base}/hub/home")
+    assert "/hub/login" in ana.page.url

@@ -81,17 +81,13 @@ def test_two_clusters_share_a_machine_and_keep_each_other_out(folder: Path) -> N
         assert one.stdout and two.stdout
         said = [json.loads(node.stdout.readline()) for node in (one, two) if node.stdout]
         assert said[0]["address"] != said[1]["address"]
-        refused = ask_as_stranger(
-            folder, said[0]["address"], token=folder / "b" / "start-0" / "token"
-        )
+        refused = ask_as_stranger(folder, said[0]["address"], token=folder / "b" / "token")
         assert refused.returncode != 0
         assert "42" not in refused.stdout
         without = ask_as_stranger(folder, said[0]["address"], token=None)
         assert without.returncode != 0
         assert "42" not in without.stdout
-        welcome = ask_as_stranger(
-            folder, said[0]["address"], token=folder / "a" / "start-0" / "token"
-        )
+        welcome = ask_as_stranger(folder, said[0]["address"], token=folder / "a" / "token")
         assert "42" in welcome.stdout, welcome.stderr
         assert_private(folder)
     finally:
@@ -119,10 +115,10 @@ def assert_private(folder: Path) -> None:
     """What another user would have to read is theirs to read nowhere."""
     for name in ("a", "b"):
         assert (folder / name).stat().st_mode & 0o777 == 0o700
-        assert (folder / name / "start-0" / "token").stat().st_mode & 0o777 == 0o600
+        assert (folder / name / "token").stat().st_mode & 0o777 == 0o600
     for temp in folder.glob("lk*"):
         assert temp.stat().st_mode & 0o777 == 0o700
-    token = (folder / "a" / "start-0" / "token").read_text()
+    token = (folder / "a" / "token").read_text()
     for pid in left_of(folder):
         assert token.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
         assert token.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
@@ -141,7 +137,7 @@ def test_another_user_reads_and_joins_nothing(folder: Path) -> None:
         tries = f"""
 import os, socket
 found = []
-for place in ({str(folder / "a")!r}, {str(folder / "a" / "start-0" / "token")!r},
+for place in ({str(folder / "a")!r}, {str(folder / "a" / "token")!r},
               *[os.path.join({str(folder)!r}, n) for n in os.listdir({str(folder)!r})]):
     try:
         os.listdir(place) if os.path.isdir(place) else open(place).read()

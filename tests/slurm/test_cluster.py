@@ -146,6 +146,7 @@ def test_gpu_minutes_can_run_out(cluster: SlurmCluster):
     job = submit(cluster, "true", "--qos=tiny", "--gres=gpu:h100:1", "--time=10")
     why = ["squeue", "--noheader", f"--jobs={job}", "--format=%r"]
     wait_for(lambda: cluster.output(why) == "QOSGrpGRESMinutes", "the QOS to be said")
+    assert cluster.output([*why[:-1], "--format=%T"]) == "PENDING"
 
 
 def test_carol_may_choose_an_account(cluster: SlurmCluster):

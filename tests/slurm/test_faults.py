@@ -92,6 +92,7 @@ def test_ends_are_known_while_the_database_is_down(lab: SlurmLab, alice: Browser
     try:
         lab.cluster.output(["scancel", lab.record("alice")["job_id"]])
         wait_for(lambda: not alice.session("alice"), "the session's end")
+        assert "Your last session was ended." in alice.ask("/hub/spawn").text
     finally:
         lab.cluster.output(["kill", "-CONT", database])
 

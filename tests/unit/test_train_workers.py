@@ -1,6 +1,7 @@
 """Several workers learn what one does: real processes that meet in a file, over gloo."""
 
 import multiprocessing
+import os
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,9 @@ def train(folder: Path, workers: Workers, stop_before: int | None = None) -> dic
 def one_of_them(folder: Path, rank: int, stop_before: int | None) -> None:
     workers = join(folder / "store", rank, SIZE, "cpu")
     torch.save(train(folder, workers, stop_before), folder / f"weights-{rank}.pt")
-    leave()
+    leave(workers)
+    # Python 3.11's own end now and then aborts on torch's threads. Ray's workers end so, too.
+    os._exit(0)
 
 
 def train_together(folder: Path, stop_before: int | None = None) -> list[dict[str, Tensor]]:
