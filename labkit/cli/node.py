@@ -15,6 +15,7 @@ def node(
     scratch: Path,
     num_nodes: int = 1,
     network: str = "",
+    grace_s: int = 60,
 ) -> int:
     """Run the command on the private Ray cluster of this job; without one, join that cluster."""
     from labkit.raycluster.node import NodeSpec, join_head, run_head
@@ -27,6 +28,7 @@ def node(
         num_nodes=num_nodes,
         scratch=scratch,
         network=network,
+        grace_s=grace_s,
         command=command,
     )
     return run_head(spec) if command else join_head(spec)

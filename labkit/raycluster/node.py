@@ -31,6 +31,8 @@ from labkit.raycluster.scratch import private_temp, sweep
 
 JOIN_TIMEOUT_S = 180
 """How long nodes wait for the head, and the head for all nodes."""
+LEAVE_TIMEOUT_S = 15
+"""How long the head waits for the others to end their Ray; those that were lost never do."""
 HEAD_CHECK_S = 1.0
 HEAD_MISSES = 5
 
@@ -49,6 +51,8 @@ class NodeSpec:
     """A local disk with a short path."""
     network: str = ""
     """The network interface by which the nodes reach each other; '' for the host name's."""
+    grace_s: float = 60
+    """How long the command may take to save its work when it is asked to end."""
     command: Sequence[str] = field(default_factory=tuple)
     """What the head runs with the cluster at hand; the job ends with it."""
 
@@ -64,7 +68,7 @@ class NodeSpec:
 def run_head(spec: NodeSpec) -> int:
     """Run the command on a private Ray cluster; returns the command's exit code.
 
-    SIGTERM is passed on to the command, which may save its work; then Ray ends.
+    SIGTERM is passed on to the command, which may save its work within its grace; then Ray ends.
     Raises LabkitError where Ray does not start, or not all nodes join.
     """
     _begin(spec)
@@ -76,13 +80,15 @@ def run_head(spec: NodeSpec) -> int:
             environment = _environment(spec, temp, meeting, own)
             arguments = head_arguments(temp, own, **spec.amounts)
             with running_ray(arguments, environment, temp) as ray:
-                address = wait_for_head(ray, temp)
-                environment["RAY_ADDRESS"] = address
-                meeting.publish(address)
-                if spec.num_nodes > 1:
-                    meeting.sign(socket.gethostname(), own)
-                    _wait_for_nodes(spec, meeting, environment)
-                return _run_command(spec.command, environment, ray, address)
+                try:
+                    address = environment["RAY_ADDRESS"] = wait_for_head(ray, temp)
+                    meeting.publish(address)
+                    if spec.num_nodes > 1:
+                        _wait_for_nodes(spec, meeting, environment)
+                    return _run_command(spec, environment, ray, address)
+                finally:
+                    meeting.close()
+                    meeting.wait_until_left(LEAVE_TIMEOUT_S)
     finally:
         meeting.close()
 
@@ -98,8 +104,7 @@ def join_head(spec: NodeSpec) -> int:
     if head is None:
         return 0
     own = own_address(spec.network) if spec.network else address_towards(head)
-    meeting.sign(socket.gethostname(), own)
-    with private_temp(spec.scratch) as temp:
+    with meeting.signed(socket.gethostname(), own), private_temp(spec.scratch) as temp:
         environment = _environment(spec, temp, meeting, own)
         arguments = worker_arguments(temp, own, head, **spec.amounts)
         with running_ray(arguments, environment, temp) as ray:
@@ -133,9 +138,9 @@ def _wait_for_nodes(spec: NodeSpec, meeting: Rendezvous, environment: Mapping[st
     )
     if asking.returncode:
         said = asking.stderr.strip().splitlines()
-        came = ", ".join(meeting.signed())
+        came = ", ".join(meeting.present()) or "none"
         raise LabkitError(
-            f"{said[-1] if said else 'Ray did not answer.'} Those that came: {came}. "
+            f"{said[-1] if said else 'Ray did not answer.'} Besides the head came: {came}. "
             "What the others said is in this log, too."
         )
 
@@ -156,18 +161,21 @@ def _lend(ray: subprocess.Popen[bytes], meeting: Rendezvous, head: str, temp: Pa
 
 
 def _run_command(
-    command: Sequence[str],
+    spec: NodeSpec,
     environment: Mapping[str, str],
     ray: subprocess.Popen[bytes],
     address: str,
 ) -> int:
-    child = subprocess.Popen(command, env=dict(environment), stdin=subprocess.DEVNULL)
-    previous = {
-        number: signal.signal(number, lambda *_: child.terminate())
-        for number in (signal.SIGTERM, signal.SIGINT)
-    }
+    child = subprocess.Popen(spec.command, env=dict(environment), stdin=subprocess.DEVNULL)
+    kill_at: list[float] = []
+
+    def ask(*_: object) -> None:
+        kill_at.append(time.monotonic() + spec.grace_s)
+        child.terminate()
+
+    previous = {n: signal.signal(n, ask) for n in (signal.SIGTERM, signal.SIGINT)}
     try:
-        return _watch(child, ray, address)
+        return _watch(child, ray, address, kill_at)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -176,14 +184,22 @@ def _run_command(
             child.wait()
 
 
-def _watch(child: subprocess.Popen[bytes], ray: subprocess.Popen[bytes], address: str) -> int:
-    """Until the command ends, or Ray's head has not answered a few times running."""
+def _watch(
+    child: subprocess.Popen[bytes],
+    ray: subprocess.Popen[bytes],
+    address: str,
+    kill_at: Sequence[float],
+) -> int:
+    """Until the command ends, its grace is over, or Ray's head is gone a few times running."""
     misses = 0
     while True:
         try:
             return child.wait(HEAD_CHECK_S)
         except subprocess.TimeoutExpired:
             misses = 0 if ray.poll() is None and answers(address) else misses + 1
+        if kill_at and time.monotonic() > kill_at[0]:
+            print("It did not end in the time that it had to save its work.", file=sys.stderr)
+            return 1
         if misses >= HEAD_MISSES:
             print("The head of the Ray cluster died; the run ends.", file=sys.stderr)
             return 1

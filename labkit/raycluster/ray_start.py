@@ -29,6 +29,7 @@ def ray_environment(temp: Path, token: Path, num_cpus: int, address: str) -> dic
     return {
         **secret_environment(token),
         "RAY_TMPDIR": str(temp),
+        "TORCHINDUCTOR_CACHE_DIR": str(temp / "torch"),  # else it leaves one in /tmp
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "5",
         "RAY_worker_num_grpc_internal_threads": "1",

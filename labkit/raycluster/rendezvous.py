@@ -1,12 +1,14 @@
 """How the nodes of a job find each other: files of a 0700 folder that all of them see.
 
-token              the Ray cluster's secret, made by the head
-address.json       where the head listens, once it does
-node-NAME.json     one for each node that came to join
-ended.json         the head's last word
+- token: the Ray cluster's secret, made by the head
+- address.json: where the head listens, once it does
+- node-NAME.json: one for each other node that came to join, until it has left
+- ended.json: the head's last word
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,13 +48,25 @@ class Rendezvous:
     def closed(self) -> bool:
         return (self.folder / "ended.json").exists()
 
-    def sign(self, name: str, address: str) -> None:
-        """Say that this node came: so the head can name those that did not join."""
-        write_json(self.folder / f"node-{name}.json", {"address": address})
+    @contextmanager
+    def signed(self, name: str, address: str) -> Iterator[None]:
+        """Say that this node came and has not left, as long as the `with` lasts."""
+        file = self.folder / f"node-{name}.json"
+        write_json(file, {"address": address})
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
 
-    def signed(self) -> list[str]:
-        """The names of the nodes that came."""
+    def present(self) -> list[str]:
+        """The names of the nodes that came and have not left, besides the head."""
         return sorted(file.stem.removeprefix("node-") for file in self.folder.glob("node-*.json"))
+
+    def wait_until_left(self, timeout_s: float) -> None:
+        """Until the others have tidied up: the job ends with the head, and they with the job."""
+        deadline = time.monotonic() + timeout_s
+        while self.present() and time.monotonic() < deadline:
+            time.sleep(LOOK_EVERY_S)
 
     def wait_for_address(self, timeout_s: float) -> str | None:
         """Where the head listens; None where it ended first. Raises LabkitError after the time."""

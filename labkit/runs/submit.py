@@ -130,7 +130,10 @@ async def stop_run(site: Site, run: Run) -> bool:
     """Ask the run to save a checkpoint and end. False where it does not run."""
     if not await _has_job(site, run):
         return False
-    await open_cluster(site, run.last.cluster).cancel(run.last.job_id)
+    last = run.last
+    # Once it has said where it is, there may be something to save.
+    gently = last.status() is not None
+    await open_cluster(site, last.cluster).cancel(last.job_id, gently=gently)
     return True
 
 
@@ -184,6 +187,7 @@ def job_spec(site: Site, run: Run, attempt: Attempt, resources: JobResources) ->
         f"--num-nodes={resources.num_nodes}",
         f"--rendezvous={attempt.folder / 'cluster'}",
         f"--scratch={site.scratch}",
+        f"--grace-s={GRACE_S}",
         *([f"--network={site.network}"] if site.network else []),
     ]
     return JobSpec(

@@ -226,8 +226,12 @@ class Scheduler(Protocol):
         """Those of `job_ids` that have ended. Absence from it means not known to have ended."""
         ...
 
-    async def cancel(self, job_id: str) -> None:
-        """Ask the job to end. It has its grace to save, then it is ended. Idempotent."""
+    async def cancel(self, job_id: str, *, gently: bool = False) -> None:
+        """Ask the job to end. It has its grace to save, then it is ended. Idempotent.
+
+        `gently`: its first process alone is asked, and sees to the end of all others within the
+        grace itself, as `labkit node` does.
+        """
         ...
 
     async def extend(self, job_id: str, walltime_s: int) -> None:

@@ -79,8 +79,11 @@ class LocalScheduler:
     async def ended(self, job_ids: Collection[str]) -> Mapping[str, JobEnd]:
         return await asyncio.to_thread(self._ended, job_ids)
 
-    async def cancel(self, job_id: str) -> None:
-        """A job that is not known here is no error: it does not run."""
+    async def cancel(self, job_id: str, *, gently: bool = False) -> None:
+        """A job that is not known here is no error: it does not run.
+
+        The first process alone is asked in any case, and its supervisor ends the rest.
+        """
         await asyncio.to_thread(self._cancel, job_id)
 
     async def extend(self, job_id: str, walltime_s: int) -> None:

@@ -125,12 +125,18 @@ class SlurmScheduler:
             )
         return {end.job_id: end for end in parse_ends(text) if end.job_id in ids}
 
-    async def cancel(self, job_id: str) -> None:
-        """Its grace is Slurm's KillWait. One that has ended is no error."""
+    async def cancel(self, job_id: str, *, gently: bool = False) -> None:
+        """One that has ended is no error.
+
+        Not gently, all of its processes are asked at once, Ray's workers too, and its grace is
+        Slurm's KillWait.
+        """
         if not _JOB_ID.fullmatch(job_id):
             return
         try:
-            await self._slurm.run("scancel", job_id)
+            await self._slurm.run(
+                "scancel", *(["--batch", "--signal=TERM"] if gently else []), job_id
+            )
         except SlurmError as error:
             if "invalid job id" not in error.said.lower():
                 raise

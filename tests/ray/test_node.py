@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -30,7 +30,9 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def start_node(folder: Path, code: str, name: str = "a") -> subprocess.Popen[str]:
+def start_node(
+    folder: Path, code: str, name: str = "a", more: Sequence[str] = ()
+) -> subprocess.Popen[str]:
     """`labkit node` with a Python program as its command; its processes carry a mark."""
     amounts = ["--num-cpus=2", "--num-gpus=0", f"--memory-bytes={2**30}"]
     places = [f"--rendezvous={folder / name}", f"--scratch={folder}"]
@@ -42,6 +44,7 @@ def start_node(folder: Path, code: str, name: str = "a") -> subprocess.Popen[str
             "node",
             *amounts,
             *places,
+            *more,
             "--",
             sys.executable,
             "-c",
@@ -179,6 +182,18 @@ def test_the_end_of_ray_ends_the_job(folder: Path, soak_round: int) -> None:
     _, err = node.communicate(timeout=60)
     assert node.returncode == 1
     assert "Ray cluster died" in err
+    wait_for(lambda: not left_of(folder), "every process of the node to end", 10)
+
+
+def test_a_command_that_will_not_end_is_ended_after_its_grace(folder: Path) -> None:
+    deaf = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{HOLD}"
+    node = start_node(folder, deaf, more=["--grace-s=2"])
+    assert node.stdout
+    node.stdout.readline()
+    node.terminate()
+    _, err = node.communicate(timeout=30)
+    assert node.returncode == 1
+    assert "did not end in the time" in err
     wait_for(lambda: not left_of(folder), "every process of the node to end", 10)
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from labkit.demo import demo_weights
-from tests.slurm.cluster import SlurmCluster
+from tests.slurm.cluster import NODES, SlurmCluster
 from tests.slurm.slurm_lab import SlurmLab
+from tests.waiting import wait_for
 
 
 class Terminal:
@@ -63,3 +64,74 @@ def test_a_run_over_two_nodes_learns_what_one_node_does(alice: Terminal):
     assert hosts_of(alice, two) == 2
     card = Path(two["folder"]) / "attempts" / "1" / "card.md"
     assert "2 × " in card.read_text()
+    nothing_is_left(alice)
+
+
+def begin(alice: Terminal, *given: str, name: str) -> Path:
+    """A run that has left its first checkpoint."""
+    folder = Path(alice.json(*start(alice, *given, name=name))["folder"])
+    checkpoints = folder / "attempts" / "1" / "checkpoints"
+    wait_for(lambda: list(checkpoints.glob("step-*")), "a checkpoint")
+    return folder
+
+
+def nodes_of(alice: Terminal, folder: Path) -> list[str]:
+    query = ["squeue", "--noheader", f"--name={folder.name}", "--format=%N"]
+    names = alice.cluster.output(query)
+    return alice.cluster.output(["scontrol", "show", "hostnames", names]).split() if names else []
+
+
+def nothing_is_left(alice: Terminal) -> None:
+    """No process of hers, and nothing of hers in /tmp or shared memory, on any node."""
+    find = "pgrep -u alice -a; find /tmp /dev/shm -mindepth 1 -maxdepth 1 -user alice"
+
+    def left() -> dict[str, str]:
+        said = {n: alice.cluster.run(["sh", "-c", find], node=n).stdout for n in NODES}
+        return {node: text for node, text in said.items() if text}
+
+    wait_for(lambda: not left(), "the nodes to be clean", 60, seen=left)
+
+
+def test_a_stop_saves_where_it_is_and_resume_goes_on_from_there(alice: Terminal):
+    name = "stopped"
+    folder = begin(alice, "--nodes=2", "--epochs=60", name=name)
+    alice.labkit("run", "stop", name)
+    wait_for(lambda: nodes_of(alice, folder) == [], "its end", 60)
+    run = alice.json("run", "show", name)
+    assert run["state"] == "stopped" and "on request" in run["message"]
+    *_, newest = sorted((folder / "attempts" / "1" / "checkpoints").iterdir())
+    state = json.loads((newest / "state.json").read_text())
+    assert state["step"] >= run["step"] > 0
+    # In the midst of an epoch: not the checkpoint that each epoch's end leaves.
+    assert state["batch"] > 0
+    nothing_is_left(alice)
+
+    alice.labkit("run", "resume", name)
+    attempt = json.loads((folder / "attempts" / "2" / "attempt.json").read_text())
+    assert attempt["resume_from"] == str(newest.relative_to(folder))
+    wait_for(lambda: alice.json("run", "show", name)["step"] > state["step"], "it to go on")
+    alice.labkit("run", "stop", name)
+    wait_for(lambda: nodes_of(alice, folder) == [], "its end", 60)
+
+
+def test_a_run_that_loses_a_node_goes_on_with_those_left(alice: Terminal):
+    folder = begin(alice, "--nodes=3", "--epochs=6", name="lost")
+    _, _, lost = nodes_of(alice, folder)
+    alice.cluster.crash(lost)
+    try:
+        run = alice.json("run", "show", "lost", "--wait")
+    finally:
+        alice.cluster.boot(lost)
+    assert (run["state"], run["attempt"]) == ("done", 2)
+    said = json.loads((folder / "attempts" / "2" / "attempt.json").read_text())
+    assert said["reason"] == "A node was lost. Going on from the newest checkpoint with 2."
+    assert said["resume_from"].startswith("attempts/1/checkpoints/step-")
+    assert (
+        run["accuracy"] > run["evaluation"]["baselines"]["the instant answer"]["accuracy"]["value"]
+    )
+    # What the node could not tidy up goes when a node of hers starts there again.
+    sweep = (
+        "from pathlib import Path; from labkit.raycluster.scratch import sweep; sweep(Path('/tmp'))"
+    )
+    alice.cluster.run([alice.cluster.python, "-c", sweep], user="alice", node=lost)
+    nothing_is_left(alice)

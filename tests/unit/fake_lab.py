@@ -89,7 +89,7 @@ class FakeScheduler:
         self.asked_ends.append(sorted(job_ids))
         return {job_id: self.ends[job_id] for job_id in job_ids if job_id in self.ends}
 
-    async def cancel(self, job_id: str) -> None:
+    async def cancel(self, job_id: str, *, gently: bool = False) -> None:
         self.cancelled.append(job_id)
         if self.fault:
             raise self.fault
