@@ -186,9 +186,11 @@ def test_the_end_of_ray_ends_the_job(folder: Path, soak_round: int) -> None:
 
 
 def test_a_command_that_will_not_end_is_ended_after_its_grace(folder: Path) -> None:
-    deaf = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{HOLD}"
-    node = start_node(folder, deaf, more=["--grace-s=2"])
+    # After ray.init(), which puts a handler of its own there.
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True)"
+    node = start_node(folder, f"{ASK}\n{deaf}\nwhile True: signal.pause()", more=["--grace-s=2"])
     assert node.stdout
+    node.stdout.readline()
     node.stdout.readline()
     node.terminate()
     _, err = node.communicate(timeout=30)
