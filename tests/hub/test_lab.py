@@ -58,9 +58,14 @@ def test_a_get_starts_nothing(lab: RealLab):
 
 def test_wrong_options_are_answered_with_a_sentence(lab: RealLab):
     ana = lab.browser("ana")
-    for body in ({"profile": "huge"}, {"profile": "notebook", "cmd": ["sh"]}, {"memory": "1 TB"}):
-        answer = ana.ask("/hub/api/users/ana/server", method="POST", body=body)
-        assert answer.status == 400 and "Wrong in the options" in answer.text, answer.text
+    told = {
+        "Wrong in the options": [{"profile": "huge"}, {"profile": "notebook", "cmd": ["sh"]}],
+        "You asked for 1 TB of memory": [{"memory": "1 TB"}],
+    }
+    for sentence, bodies in told.items():
+        for body in bodies:
+            answer = ana.ask("/hub/api/users/ana/server", method="POST", body=body)
+            assert answer.status == 400 and sentence in answer.text, answer.text
     page = ana.ask("/hub/spawn")
     page = ana.ask("/hub/spawn", form={"profile": "$(id)"})
     assert page.status == 400 and "Allowed: &#39;notebook&#39;" in page.text
