@@ -49,6 +49,10 @@ def serve() -> None:
     # https://github.com/jupyter-server/jupyter_server/issues/1559
     sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
     trust_ours_alone()
+    from jupyterlab import commands
+
+    # At its import JupyterLab asks Node.js for a registry that only a build of it needs: 0.3 s.
+    commands._yarn_config = lambda logger: {"yarn config": {}, "npm config": {}}
     from jupyterhub.singleuser import main as singleuser
 
     sys.argv = [
@@ -58,6 +62,8 @@ def serve() -> None:
         # Plain ZeroMQ would let others on this node read what kernels say.
         "--MappingKernelManager.transport_encryption=required",
         f"--LabApp.extra_labextensions_path={templates_folder() / 'labextensions'}",
+        # By itself it would run npm to ask where else servers of languages may lie.
+        f"--LanguageServerManager.node_roots={[str(Path(sys.prefix) / 'lib')]}",
     ]
     singleuser()
 

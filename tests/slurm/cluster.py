@@ -201,6 +201,12 @@ class SlurmCluster:
         query = ["sinfo", "--noheader", "--partition=gpu", f"--nodes={node}", "--format=%T"]
         return self.output(query)
 
+    def left_by(self, user: str) -> dict[str, str]:
+        """Processes of theirs, and what of theirs is in /tmp or shared memory, on each node."""
+        look = f"pgrep -u {user} -a; find /tmp /dev/shm -mindepth 1 -maxdepth 1 -user {user}"
+        said = {node: self.run(["sh", "-c", look], node=node).stdout for node in NODES}
+        return {node: text for node, text in said.items() if text}
+
     def cancel_all(self) -> None:
         """Cancel every job, and wait until none is left."""
 

@@ -139,6 +139,9 @@ class PlainHub:
         path = f"servers/{server}" if server else "server"
         return browser.ask(f"/hub/api/users/{name}/{path}", method="POST", body=body)
 
+    def log_end(self) -> str:
+        return self.log.read_text()[-6000:]
+
     def jobs(self, user: str) -> dict[str, str]:
         """The state of each job of that person."""
         query = ["squeue", "--noheader", f"--user={user}", "--format=%A %T"]

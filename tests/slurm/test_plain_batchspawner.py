@@ -49,7 +49,7 @@ def bob(hub: PlainHub) -> Iterator[Browser]:
     browser = hub.browser("bob")
     yield browser
     hub.cluster.cancel_all()
-    wait_for(lambda: not browser.session("bob"), "the end of bob's session")
+    wait_for(lambda: not browser.session("bob"), "the end of bob's session", seen=hub.log_end)
 
 
 @contextmanager

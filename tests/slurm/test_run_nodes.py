@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from labkit.demo import demo_weights
-from tests.slurm.cluster import NODES, SlurmCluster
+from tests.slurm.cluster import SlurmCluster
 from tests.slurm.slurm_lab import SlurmLab
 from tests.waiting import wait_for
 
@@ -82,12 +82,8 @@ def nodes_of(alice: Terminal, folder: Path) -> list[str]:
 
 
 def nothing_is_left(alice: Terminal) -> None:
-    """No process of hers, and nothing of hers in /tmp or shared memory, on any node."""
-    find = "pgrep -u alice -a; find /tmp /dev/shm -mindepth 1 -maxdepth 1 -user alice"
-
     def left() -> dict[str, str]:
-        said = {n: alice.cluster.run(["sh", "-c", find], node=n).stdout for n in NODES}
-        return {node: text for node, text in said.items() if text}
+        return alice.cluster.left_by("alice")
 
     wait_for(lambda: not left(), "the nodes to be clean", 60, seen=left)
 

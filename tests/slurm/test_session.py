@@ -30,6 +30,9 @@ def start(browser: Browser, name: str, profile: str) -> None:
 
 
 def test_alice_has_a_session_on_a_node_with_a_gpu(lab: SlurmLab):
+    def left() -> dict[str, str]:
+        return lab.cluster.left_by("alice")
+
     alice = lab.browser("alice")
     start(alice, "alice", "gpu")
     ((job_id, user, node, gres),) = lab.queue("JobId", "UserName", "NodeList", "tres-per-node")
@@ -45,6 +48,8 @@ def test_alice_has_a_session_on_a_node_with_a_gpu(lab: SlurmLab):
 
     alice.stop_session("alice")
     wait_for(lambda: lab.queue("JobId") == [], "the job's end")
+    # Nor does what JupyterLab runs by itself leave anything on the node.
+    wait_for(lambda: not left(), "the node to be clean", 30, seen=left)
 
 
 def test_bob_waits_behind_alice_outlives_the_hub_and_then_starts(lab: SlurmLab):
