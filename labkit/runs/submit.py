@@ -6,22 +6,22 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 
 from labkit.accelerators import ACCELERATORS
-from labkit.clusters import open_cluster
-from labkit.errors import DamagedFile, DataError, LabkitError, UsageError
+from labkit.clusters import open_cluster, pool_for
+from labkit.errors import DamagedFile, DataError, LabkitError
 from labkit.models.catalogue import find_model
 from labkit.paths import private_folder, write_json
+from labkit.raycluster.job import node_command
 from labkit.recipes import RECIPES
 from labkit.recipes.base import Estimate, Machine, Prepared, Task
 from labkit.runs.find import create_run
 from labkit.runs.folder import Attempt, Run
 from labkit.runs.spec import RunSpec
-from labkit.schedulers.base import JobKind, JobResources, JobSpec, Pool, Scheduler
+from labkit.schedulers.base import JobKind, JobResources, JobSpec, Scheduler
 from labkit.settings import Site, claim_folders
 
 RAY_MEMORY_BYTES = 2**30
@@ -56,7 +56,7 @@ async def plan_run(site: Site, spec: RunSpec) -> Plan:
     recipe = RECIPES.load(spec.recipe)
     name, _ = site.cluster(spec.resources.cluster)
     scheduler = open_cluster(site, name)
-    pool = _pool(await scheduler.capacity(), spec, name)
+    pool = pool_for(await scheduler.capacity(), spec.resources, name)
     task = Task(
         config=spec.settings,
         base=find_model(site.catalogue, spec.base),
@@ -177,25 +177,15 @@ def _has_said_its_last(run: Run) -> bool:
 
 def job_spec(site: Site, run: Run, attempt: Attempt, resources: JobResources) -> JobSpec:
     """The job of an attempt: `labkit node`, which runs `labkit run execute` on its head."""
-    amounts = [
-        f"--num-cpus={resources.num_cpus}",
-        f"--num-gpus={resources.num_gpus}",
-    ]
-    node = [
-        *(sys.executable, "-m", "labkit", "node", *amounts),
-        f"--memory-bytes={resources.memory_bytes}",
-        f"--num-nodes={resources.num_nodes}",
-        f"--rendezvous={attempt.folder / 'cluster'}",
-        f"--scratch={site.scratch}",
-        f"--grace-s={GRACE_S}",
-        *([f"--network={site.network}"] if site.network else []),
-    ]
+    node = node_command(site, resources, attempt.folder / "cluster", grace_s=GRACE_S)
     return JobSpec(
         name=run.run_id,
         kind=JobKind.RUN,
         argv=[
             *(*node, "--"),
-            *(sys.executable, "-m", "labkit", "run", "execute", *amounts),
+            *(sys.executable, "-m", "labkit", "run", "execute"),
+            f"--num-cpus={resources.num_cpus}",
+            f"--num-gpus={resources.num_gpus}",
             f"--num-nodes={resources.num_nodes}",
             f"--accelerator={resources.accelerator}",
             f"--attempt={attempt.number}",
@@ -206,7 +196,7 @@ def job_spec(site: Site, run: Run, attempt: Attempt, resources: JobResources) ->
         log=attempt.log,
         resources=resources,
         walltime_s=run.spec().resources.time,
-        environment=_environment(site),
+        environment=_environment(site, resources.num_cpus),
         grace_s=GRACE_S,
     )
 
@@ -248,36 +238,15 @@ async def _start(site: Site, run: Run, attempt: Attempt, resources: JobResources
     ).write()
 
 
-def _environment(site: Site) -> dict[str, str]:
+def _environment(site: Site, num_cpus: int) -> dict[str, str]:
     """Weights lie on disk: no process of a run may ask a hub for anything."""
     offline = dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"), "1")
-    return {**site.job_environment(), **offline, "PYTHONUNBUFFERED": "1"}
-
-
-def _pool(pools: Sequence[Pool], spec: RunSpec, cluster: str) -> Pool:
-    asked = spec.resources.gpus_per_node
-    # A spec names no partition.
-    reach = [pool for pool in pools if pool.default] or pools
-    fitting = [
-        pool
-        for pool in reach
-        if any(n.total.num_gpus >= asked and (not asked or n.total.num_gpus) for n in pool.nodes)
-    ]
-    if not fitting:
-        most = max((n.total.num_gpus for pool in reach for n in pool.nodes), default=0)
-        raise UsageError(
-            f"{asked} GPUs asked; the cluster {cluster!r} has {most or 'none'}. "
-            f"Set gpus_per_node to {most} {'or fewer' if most else '(train on the processor)'}."
-        )
-    most_nodes = max(len(pool.nodes) for pool in fitting)
-    if spec.resources.nodes > most_nodes:
-        with_gpus = f" with {asked} GPUs each" if asked else ""
-        has = "is one machine" if most_nodes == 1 else f"has {most_nodes} such nodes"
-        raise UsageError(
-            f"{spec.resources.nodes} nodes{with_gpus} asked; the cluster {cluster!r} {has}. "
-            f"{f'Set nodes to {most_nodes} or fewer' if most_nodes > 1 else 'Leave nodes out'}."
-        )
-    return next(pool for pool in fitting if len(pool.nodes) >= spec.resources.nodes)
+    return {
+        **site.job_environment(),
+        **offline,
+        "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": str(num_cpus),  # else Ray gives its workers one each
+    }
 
 
 @cache

@@ -38,6 +38,8 @@ class Outcome(StrEnum):
 class JobKind(StrEnum):
     RUN = "run"
     SESSION = "session"
+    RAY = "ray"
+    """Somebody's own command, on a private Ray cluster."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from labkit.clusters import open_cluster
+from labkit.clusters import open_cluster, pool_for
 from labkit.errors import DataError, LabkitError, UsageError
+from labkit.resources import Resources
 from labkit.runs import submit
 from labkit.runs.find import create_run, list_runs
 from labkit.runs.folder import Run, RunState, Status
@@ -198,6 +199,7 @@ async def test_a_job_is_an_argument_list_with_an_allowed_environment(site, spec,
     assert set(job.environment) <= {
         "PATH", *site.environment.allow,
         "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "PYTHONUNBUFFERED",
+        "OMP_NUM_THREADS",
     }  # fmt: skip
     assert job.environment["HF_HUB_OFFLINE"] == job.environment["TRANSFORMERS_OFFLINE"] == "1"
     assert "secret" not in job.environment.values()
@@ -237,14 +239,14 @@ async def test_anothers_job_of_the_same_name_is_not_the_runs(site, spec, monkeyp
         await delete_run(site, run)
 
 
-def test_a_run_is_planned_for_the_partition_that_it_will_be_in(base, pets):
+def test_a_job_is_planned_for_the_partition_that_it_will_be_in():
     def gpus(**where: Any) -> Pool:
         return pool(num_gpus=4, device_name="h100", **where)
 
     debug, main = gpus(partition="debug", default=False), pool(partition="cpu")
-    asked = changed_spec(pets, gpus_per_node=1)
+    asked = Resources(gpus_per_node=1)
     with pytest.raises(UsageError, match="has none"):
-        submit._pool([debug, main], asked, "slurm")
+        pool_for([debug, main], asked, "slurm")
     here = gpus(partition="gpu")
-    assert submit._pool([debug, main, here], asked, "slurm") is here
-    assert submit._pool([debug], asked, "slurm") is debug  # no partition is the default
+    assert pool_for([debug, main, here], asked, "slurm") is here
+    assert pool_for([debug], asked, "slurm") is debug  # no partition is the default
