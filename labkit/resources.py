@@ -1,8 +1,17 @@
 """What a run asks for, in the words of its spec, and what of it becomes a job."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Annotated
 
-from labkit.parsing import MemoryBytes, Seconds
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from labkit.parsing import MemoryBytes, Seconds, Written
+
+ClusterName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"),
+    Written("a name that the cluster knows, of letters, digits, '_', '.' and '-'"),
+]
+"""Of something of the cluster's; whether it knows it is asked before the run is submitted."""
 
 
 class Resources(BaseModel):
@@ -12,6 +21,12 @@ class Resources(BaseModel):
 
     cluster: str | None = None
     """The cluster of the site to run on; the site's first where none is named."""
+    partition: ClusterName | None = None
+    """The cluster's partition; its own choice where it is left out."""
+    account: ClusterName | None = None
+    """The account that pays, of those that are yours; your usual one where it is left out."""
+    reservation: ClusterName | None = None
+    """The cluster's reservation to run in, as for a class."""
     nodes: int = Field(default=1, ge=1, le=10_000)
     """How many nodes."""
     gpus_per_node: int = Field(default=0, ge=0, le=64)

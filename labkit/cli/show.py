@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.cli.output import print_fields, print_json, print_table, say
 from labkit.cli.safe_text import on_one_line
 from labkit.cli.start import as_flags
-from labkit.data.findings import Finding
+from labkit.data.findings import Finding, count
 from labkit.errors import LabkitError
 from labkit.runs.folder import RunState
 from labkit.runs.spec import spec_flags, spec_toml
@@ -60,7 +60,8 @@ def plan(plan: "Plan", site: Site, *, as_json: bool) -> None:
             "time": f"about {format_duration(estimate.duration_s)} ({estimate.basis})",
             "memory": format_memory(resources.memory_bytes),
             "disk": format_memory(estimate.disk_bytes),
-            "job": f"{resources.num_cpus} cores, {resources.num_gpus} GPUs on {plan.cluster!r}, "
+            "job": f"{count(resources.num_nodes, 'node')} of {plan.cluster!r}, each with "
+            f"{count(resources.num_cpus, 'core')} and {count(resources.num_gpus, 'GPU')}, "
             f"at most {format_duration(plan.spec.resources.time)}",
             "starts": _start(plan.expected_start),
         }

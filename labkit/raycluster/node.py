@@ -120,7 +120,7 @@ def _begin(spec: NodeSpec) -> None:
 
 
 def _environment(spec: NodeSpec, temp: Path, meeting: Rendezvous, own: str) -> dict[str, str]:
-    environment = {**os.environ, **ray_environment(temp, meeting.token, own)}
+    environment = {**os.environ, **ray_environment(temp, meeting.token, spec.num_cpus, own)}
     environment.pop("RAY_ADDRESS", None)
     return environment
 
@@ -128,7 +128,7 @@ def _environment(spec: NodeSpec, temp: Path, meeting: Rendezvous, own: str) -> d
 def _wait_for_nodes(spec: NodeSpec, meeting: Rendezvous, environment: Mapping[str, str]) -> None:
     asking = subprocess.run(
         [
-            *(sys.executable, "-P", "-m", "labkit.raycluster.joined"),
+            *(sys.executable, "-m", "labkit.raycluster.joined"),
             *(str(spec.num_nodes), str(JOIN_TIMEOUT_S)),
         ],
         env=environment,

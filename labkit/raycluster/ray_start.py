@@ -23,7 +23,7 @@ START_TIMEOUT_S = 60
 RAY_END_S = 8
 
 
-def ray_environment(temp: Path, token: Path, address: str) -> dict[str, str]:
+def ray_environment(temp: Path, token: Path, num_cpus: int, address: str) -> dict[str, str]:
     """What Ray's processes, the command and its workers find beside the job's environment."""
     network = interface_of(address)
     return {
@@ -35,6 +35,7 @@ def ray_environment(temp: Path, token: Path, address: str) -> dict[str, str]:
         "RAY_worker_num_grpc_internal_threads": "1",
         "DASHBOARD_METRIC_PORT": "0",
         "AUTOSCALER_METRIC_PORT": "0",
+        "OMP_NUM_THREADS": str(num_cpus),
         # Else each library looks for an interface of its own, and may take one without a way.
         **({"GLOO_SOCKET_IFNAME": network, "NCCL_SOCKET_IFNAME": network} if network else {}),
     }
@@ -65,7 +66,7 @@ def _start(temp: Path, address: str, num_cpus: int, num_gpus: int, memory_bytes:
     """Cores and memory are the job's, since Ray counts the machine's."""
     object_store_bytes = max(80 * 2**20, min(memory_bytes // 10, 2 * 2**30))
     return [
-        *(sys.executable, "-P", "-m", "ray.scripts.scripts", "start"),
+        *(sys.executable, "-m", "ray.scripts.scripts", "start"),
         "--block",
         "--disable-usage-stats",
         "--include-log-monitor=false",

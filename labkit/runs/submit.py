@@ -11,15 +11,15 @@ from datetime import datetime
 from functools import cache
 
 from labkit.accelerators import ACCELERATORS
-from labkit.clusters import open_cluster, pool_for
+from labkit.clusters import open_cluster
 from labkit.errors import DamagedFile, DataError, LabkitError
 from labkit.models.catalogue import find_model
 from labkit.paths import private_folder, write_json
-from labkit.raycluster.job import node_command
 from labkit.recipes import RECIPES
 from labkit.recipes.base import Estimate, Machine, Prepared, Task
 from labkit.runs.find import create_run
 from labkit.runs.folder import Attempt, Run
+from labkit.runs.place import cores_of, find_pool
 from labkit.runs.spec import RunSpec
 from labkit.schedulers.base import JobKind, JobResources, JobSpec, Scheduler
 from labkit.settings import Site, claim_folders
@@ -56,7 +56,7 @@ async def plan_run(site: Site, spec: RunSpec) -> Plan:
     recipe = RECIPES.load(spec.recipe)
     name, _ = site.cluster(spec.resources.cluster)
     scheduler = open_cluster(site, name)
-    pool = pool_for(await scheduler.capacity(), spec.resources, name)
+    pool = await find_pool(scheduler, spec.resources, name)
     task = Task(
         config=spec.settings,
         base=find_model(site.catalogue, spec.base),
@@ -65,7 +65,7 @@ async def plan_run(site: Site, spec: RunSpec) -> Plan:
         seed=spec.seed,
     )
     prepared = recipe.prepare(task)
-    num_cpus = spec.resources.cpus_per_node or max(n.total.num_cpus for n in pool.nodes)
+    num_cpus = spec.resources.cpus_per_node or cores_of(pool, spec.resources)
     per_node = max(1, spec.resources.gpus_per_node)  # training processes
     accelerator = pool.accelerator if spec.resources.gpus_per_node else "cpu"
     device = ACCELERATORS.load(accelerator).torch_device
@@ -177,15 +177,26 @@ def _has_said_its_last(run: Run) -> bool:
 
 def job_spec(site: Site, run: Run, attempt: Attempt, resources: JobResources) -> JobSpec:
     """The job of an attempt: `labkit node`, which runs `labkit run execute` on its head."""
-    node = node_command(site, resources, attempt.folder / "cluster", grace_s=GRACE_S)
+    amounts = [
+        f"--num-cpus={resources.num_cpus}",
+        f"--num-gpus={resources.num_gpus}",
+    ]
+    node = [
+        *(sys.executable, "-m", "labkit", "node", *amounts),
+        f"--memory-bytes={resources.memory_bytes}",
+        f"--num-nodes={resources.num_nodes}",
+        f"--rendezvous={attempt.folder / 'cluster'}",
+        f"--scratch={site.scratch}",
+        f"--grace-s={GRACE_S}",
+        *([f"--network={site.network}"] if site.network else []),
+    ]
+    asked = run.spec().resources
     return JobSpec(
         name=run.run_id,
         kind=JobKind.RUN,
         argv=[
             *(*node, "--"),
-            *(sys.executable, "-m", "labkit", "run", "execute"),
-            f"--num-cpus={resources.num_cpus}",
-            f"--num-gpus={resources.num_gpus}",
+            *(sys.executable, "-m", "labkit", "run", "execute", *amounts),
             f"--num-nodes={resources.num_nodes}",
             f"--accelerator={resources.accelerator}",
             f"--attempt={attempt.number}",
@@ -195,14 +206,18 @@ def job_spec(site: Site, run: Run, attempt: Attempt, resources: JobResources) ->
         folder=run.folder,
         log=attempt.log,
         resources=resources,
-        walltime_s=run.spec().resources.time,
-        environment=_environment(site, resources.num_cpus),
+        walltime_s=asked.time,
+        partition=asked.partition or "",
+        account=asked.account or "",
+        reservation=asked.reservation or "",
+        environment=_environment(site),
         grace_s=GRACE_S,
     )
 
 
 def _planned_job(site: Site, spec: RunSpec, resources: JobResources) -> JobSpec:
     """What a scheduler needs to say when the run would start, or why it never can."""
+    asked = spec.resources
     return JobSpec(
         name="planned",
         kind=JobKind.RUN,
@@ -210,7 +225,10 @@ def _planned_job(site: Site, spec: RunSpec, resources: JobResources) -> JobSpec:
         folder=site.runs,
         log=site.runs / "log.txt",
         resources=resources,
-        walltime_s=spec.resources.time,
+        walltime_s=asked.time,
+        partition=asked.partition or "",
+        account=asked.account or "",
+        reservation=asked.reservation or "",
     )
 
 
@@ -238,15 +256,10 @@ async def _start(site: Site, run: Run, attempt: Attempt, resources: JobResources
     ).write()
 
 
-def _environment(site: Site, num_cpus: int) -> dict[str, str]:
+def _environment(site: Site) -> dict[str, str]:
     """Weights lie on disk: no process of a run may ask a hub for anything."""
     offline = dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"), "1")
-    return {
-        **site.job_environment(),
-        **offline,
-        "PYTHONUNBUFFERED": "1",
-        "OMP_NUM_THREADS": str(num_cpus),  # else Ray gives its workers one each
-    }
+    return {**site.job_environment(), **offline, "PYTHONUNBUFFERED": "1"}
 
 
 @cache

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from labkit.settings import Software
 
+SHARE = "shard"
+"""The type of device that is a part of a GPU: nobody gets one who did not ask for it."""
+
 
 class JobState(StrEnum):
     PENDING = "pending"
@@ -38,8 +41,6 @@ class Outcome(StrEnum):
 class JobKind(StrEnum):
     RUN = "run"
     SESSION = "session"
-    RAY = "ray"
-    """Somebody's own command, on a private Ray cluster."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,12 +2,9 @@
 
 from collections.abc import Sequence
 
-from labkit.schedulers.base import Amounts, Pool, PoolNode
+from labkit.schedulers.base import SHARE, Amounts, Pool, PoolNode
 from labkit.settings import Profile
 from labkit_spawners.words import memory_in_words, time_in_words
-
-SHARE = "shard"
-"""Slurm's word for a part of a GPU: nobody gets one who did not ask for it."""
 
 
 def pools_for(profile: Profile, pools: Sequence[Pool]) -> list[Pool]:

@@ -47,21 +47,32 @@ def start(alice: Terminal, *given: str, name: str) -> Sequence[str]:
     ]
 
 
-def hosts_of(alice: Terminal, run: Any) -> int:
-    asked = ["--noheader", "--allocations", f"--name={run['run']}", "--format=NNodes"]
-    return int(alice.cluster.output(["sacct", *asked]))
+def accounted(alice: Terminal, run: Any) -> list[str]:
+    fields = "--format=NNodes,Partition,Account"
+    asked = ["--noheader", "--parsable2", "--allocations", f"--name={run['run']}", fields]
+    return alice.cluster.output(["sacct", *asked]).strip().split("|")
+
+
+def test_what_one_may_not_use_or_nobody_has_is_said_before_it_is_submitted(alice: Terminal):
+    for asked, said in (
+        ("--account=class", "account 'class' asked; on the cluster 'slurm' you may use 'lab'"),
+        ("--partition=big", "on the cluster 'slurm' you may use 'gpu', 'debug'"),
+        ("--gpus-per-node=8", "8 GPUs asked on each node; the cluster 'slurm' has 7."),
+    ):
+        assert said in alice.labkit(*start(alice, asked, name="never"), "--dry-run", fails=True)
 
 
 def test_a_run_over_two_nodes_learns_what_one_node_does(alice: Terminal):
     one = alice.json(*start(alice, "--nodes=1", name="one"), "--wait")
-    two = alice.json(*start(alice, "--nodes=2", name="two"), "--wait")
+    place = ("--nodes=2", "--partition=gpu", "--account=lab")
+    two = alice.json(*start(alice, *place, name="two"), "--wait")
     assert (one["state"], two["state"]) == ("done", "done")
     # Better than nothing learnt by far more than the difference that dropout makes.
     assert (
         two["accuracy"] > one["evaluation"]["baselines"]["the instant answer"]["accuracy"]["value"]
     )
     assert abs(one["accuracy"] - two["accuracy"]) < 0.08
-    assert hosts_of(alice, two) == 2
+    assert accounted(alice, two) == ["2", "gpu", "lab"]
     card = Path(two["folder"]) / "attempts" / "1" / "card.md"
     assert "2 × " in card.read_text()
     nothing_is_left(alice)
