@@ -2,6 +2,8 @@
 
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
@@ -62,18 +64,17 @@ def _draw(progress: Progress, bar: TaskID, status: Status) -> None:
     )
 
 
-def follow_log(site: Site, run: Run, *, on: bool) -> None:
-    """Print the last attempt's log; `on`: and what comes, until the run ends."""
-    log = run.last.log
+def follow_log(log: Path, ended: Callable[[], bool] | None) -> None:
+    """Print the log; where `ended` is given, also what comes, until that is so."""
     shown = 0
     while True:
-        (view,) = finish(view_runs(site, [run])) if on else (None,)
+        last = ended is None or ended()
         if log.exists():
             with log.open(errors="replace") as file:
                 file.seek(shown)
                 sys.stdout.write(printable(file.read()))
                 sys.stdout.flush()
                 shown = file.tell()
-        if view is None or view.status.state.ended:
+        if last:
             return
         time.sleep(LOOK_EVERY_S)

@@ -24,6 +24,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.command("labkit.cli.run:app", name="run", help="Start runs, follow them, use their models.")
+app.command("labkit.cli.ray:app", name="ray", help="Any Ray script, on a private Ray cluster.")
 app.command("labkit.cli.data:app", name="data", help="Look at your data before you use it.")
 app.command("labkit.cli.models:app", name="models", help="The base models of this site.")
 app.command("labkit.cli.recipes:recipes", name="recipes", help="The ways to tune a model.")

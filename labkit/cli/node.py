@@ -16,6 +16,8 @@ def node(
     num_nodes: int = 1,
     network: str = "",
     grace_s: int = 60,
+    dashboard: bool = False,
+    workdir: Path | None = None,
 ) -> int:
     """Run the command on the private Ray cluster of this job; without one, join that cluster."""
     from labkit.raycluster.node import NodeSpec, join_head, run_head
@@ -29,6 +31,8 @@ def node(
         scratch=scratch,
         network=network,
         grace_s=grace_s,
+        dashboard=dashboard,
+        workdir=workdir,
         command=command,
     )
     return run_head(spec) if command else join_head(spec)

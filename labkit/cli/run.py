@@ -12,6 +12,7 @@ from labkit.cli.output import AsJson, print_json, say
 from labkit.cli.safe_text import printable
 from labkit.cli.start import Flags, flag
 from labkit.errors import LabkitError, UsageError
+from labkit.eventloop import finish
 from labkit.runs.find import find_run, list_runs, rename_run
 from labkit.runs.folder import Run, RunState
 from labkit.runs.spec import read_spec_file, spec_from_flat
@@ -129,7 +130,12 @@ def logs(
 
     site = load_site()
     found = find_run(site.runs, run)
-    follow_log(site, found, on=follow)
+
+    def ended() -> bool:
+        (view,) = finish(view_runs(site, [found]))
+        return view.status.state.ended
+
+    follow_log(found.last.log, ended if follow else None)
 
 
 @app.command

@@ -5,6 +5,7 @@ checks it, with the same sentences for all doors.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
@@ -28,6 +29,7 @@ _METAVARS = {
 }
 """What stands for a value in help, by how the words for what it accepts begin."""
 _HIDDEN = ("spec_version", "resources", "settings")
+RUN_ON = Group("What to run on", sort_key=2)
 
 
 def flag(key: str) -> str:
@@ -44,18 +46,21 @@ def as_flags(sentence: str) -> str:
 def _flags() -> type[BaseModel]:
     """All flags as one model: the run's, the machine's, and those of each recipe."""
     fields = {
-        **_of(RunSpec, Group("The run", sort_key=1)),
-        **_of(Resources, Group("What to run on", sort_key=2)),
+        **flags_of(RunSpec, Group("The run", sort_key=1)),
+        **flags_of(Resources, RUN_ON),
     }
     for place, (name, recipe) in enumerate(RECIPES.all().items()):
-        made = _of(recipe.Config, Group(f"Settings of {name}", sort_key=3 + place))
+        made = flags_of(recipe.Config, Group(f"Settings of {name}", sort_key=3 + place))
         fields |= {key: field for key, field in made.items() if key not in fields}
     return create_model("Flags", __config__=ConfigDict(extra="forbid"), **fields)
 
 
-def _of(model: type[BaseModel], group: Group) -> dict[str, Any]:
+def flags_of(
+    model: type[BaseModel], group: Group, about: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The model's keys as the fields of a model of flags; `about` says other words of some."""
     return {
-        key: (_annotation(key, field, group), None)
+        key: (_annotation(key, field, group, (about or {}).get(key, field.description)), None)
         for key, field in model.model_fields.items()
         if key not in _HIDDEN
     }
@@ -75,11 +80,11 @@ def _metavar(field: FieldInfo) -> str:
     return next((name for start, name in _METAVARS.items() if words.startswith(start)), "TEXT")
 
 
-def _annotation(key: str, field: FieldInfo, group: Group) -> Any:
+def _annotation(key: str, field: FieldInfo, group: Group, what: str | None) -> Any:
     kind: Any = bool if field.annotation is bool else str
     accepts = "" if allowed(field) in _PLAIN else f" Allowed: {allowed(field)}."
     default = f" Default: {_written(key, field.default)}." if _has_default(field) else ""
-    about = f"{field.description}{accepts}{default}"
+    about = f"{what}{accepts}{default}"
     parameter = Parameter(group=group, help=about, show_default=False, metavar=_metavar(field))
     return Annotated[kind | None, parameter]
 

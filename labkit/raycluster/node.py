@@ -18,15 +18,16 @@ from pathlib import Path
 
 from labkit.errors import LabkitError
 from labkit.processes import adopt_orphans
-from labkit.raycluster.network import address_towards, answers, own_address
+from labkit.raycluster.network import address_towards, answers, free_port, own_address
 from labkit.raycluster.ray_start import (
+    has_dashboard,
     head_arguments,
     ray_environment,
     running_ray,
     wait_for_head,
     worker_arguments,
 )
-from labkit.raycluster.rendezvous import Rendezvous
+from labkit.raycluster.rendezvous import Head, Rendezvous
 from labkit.raycluster.scratch import private_temp, sweep
 
 JOIN_TIMEOUT_S = 180
@@ -53,6 +54,10 @@ class NodeSpec:
     """The network interface by which the nodes reach each other; '' for the host name's."""
     grace_s: float = 60
     """How long the command may take to save its work when it is asked to end."""
+    dashboard: bool = False
+    """Whether the head brings up Ray's dashboard, with its jobs, where it is installed."""
+    workdir: Path | None = None
+    """Where the command runs, on a file system that all nodes see; None for where we are."""
     command: Sequence[str] = field(default_factory=tuple)
     """What the head runs with the cluster at hand; the job ends with it."""
 
@@ -72,17 +77,29 @@ def run_head(spec: NodeSpec) -> int:
     Raises LabkitError where Ray does not start, or not all nodes join.
     """
     _begin(spec)
+    if spec.workdir and not spec.workdir.is_dir():
+        raise LabkitError(
+            f"The folder {spec.workdir} is not on {socket.gethostname()}. Launch from a folder on "
+            "a file system that all nodes see."
+        )
     meeting = Rendezvous(spec.rendezvous)
     meeting.open()
+    dashboard = free_port() if spec.dashboard and has_dashboard() else None
     own = own_address(spec.network) if spec.num_nodes > 1 else "127.0.0.1"
     try:
         with private_temp(spec.scratch) as temp:
             environment = _environment(spec, temp, meeting, own)
-            arguments = head_arguments(temp, own, **spec.amounts)
+            arguments = head_arguments(temp, own, dashboard=dashboard, **spec.amounts)
             with running_ray(arguments, environment, temp) as ray:
                 try:
-                    address = environment["RAY_ADDRESS"] = wait_for_head(ray, temp)
-                    meeting.publish(address)
+                    address = wait_for_head(ray, temp)
+                    head = Head(
+                        address=address,
+                        temp=str(temp),
+                        dashboard=f"127.0.0.1:{dashboard}" if dashboard else "",
+                    )
+                    environment |= head.environment
+                    meeting.publish(head)
                     if spec.num_nodes > 1:
                         _wait_for_nodes(spec, meeting, environment)
                     return _run_command(spec, environment, ray, address)
@@ -120,15 +137,16 @@ def _begin(spec: NodeSpec) -> None:
 
 
 def _environment(spec: NodeSpec, temp: Path, meeting: Rendezvous, own: str) -> dict[str, str]:
-    environment = {**os.environ, **ray_environment(temp, meeting.token, spec.num_cpus, own)}
-    environment.pop("RAY_ADDRESS", None)
+    environment = {**os.environ, **ray_environment(temp, meeting.token, own)}
+    for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
+        environment.pop(name, None)  # of a cluster around us
     return environment
 
 
 def _wait_for_nodes(spec: NodeSpec, meeting: Rendezvous, environment: Mapping[str, str]) -> None:
     asking = subprocess.run(
         [
-            *(sys.executable, "-m", "labkit.raycluster.joined"),
+            *(sys.executable, "-P", "-m", "labkit.raycluster.joined"),
             *(str(spec.num_nodes), str(JOIN_TIMEOUT_S)),
         ],
         env=environment,
@@ -166,7 +184,9 @@ def _run_command(
     ray: subprocess.Popen[bytes],
     address: str,
 ) -> int:
-    child = subprocess.Popen(spec.command, env=dict(environment), stdin=subprocess.DEVNULL)
+    child = subprocess.Popen(
+        spec.command, cwd=spec.workdir, env=dict(environment), stdin=subprocess.DEVNULL
+    )
     kill_at: list[float] = []
 
     def ask(*_: object) -> None:
@@ -201,5 +221,5 @@ def _watch(
             print("It did not end in the time that it had to save its work.", file=sys.stderr)
             return 1
         if misses >= HEAD_MISSES:
-            print("The head of the Ray cluster died; the run ends.", file=sys.stderr)
+            print("The head of the Ray cluster died; the job ends.", file=sys.stderr)
             return 1

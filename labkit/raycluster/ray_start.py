@@ -23,7 +23,7 @@ START_TIMEOUT_S = 60
 RAY_END_S = 8
 
 
-def ray_environment(temp: Path, token: Path, num_cpus: int, address: str) -> dict[str, str]:
+def ray_environment(temp: Path, token: Path, address: str) -> dict[str, str]:
     """What Ray's processes, the command and its workers find beside the job's environment."""
     network = interface_of(address)
     return {
@@ -35,21 +35,34 @@ def ray_environment(temp: Path, token: Path, num_cpus: int, address: str) -> dic
         "RAY_worker_num_grpc_internal_threads": "1",
         "DASHBOARD_METRIC_PORT": "0",
         "AUTOSCALER_METRIC_PORT": "0",
-        "OMP_NUM_THREADS": str(num_cpus),
         # Else each library looks for an interface of its own, and may take one without a way.
         **({"GLOO_SOCKET_IFNAME": network, "NCCL_SOCKET_IFNAME": network} if network else {}),
     }
 
 
+def has_dashboard() -> bool:
+    """Whether Ray is installed with its dashboard: ray[default]."""
+    return all(find_spec(name) for name in ("aiohttp_cors", "grpc", "opencensus"))
+
+
 def head_arguments(
-    temp: Path, address: str, *, num_cpus: int, num_gpus: int, memory_bytes: int
+    temp: Path,
+    address: str,
+    *,
+    num_cpus: int,
+    num_gpus: int,
+    memory_bytes: int,
+    dashboard: int | None = None,
 ) -> list[str]:
-    """`ray start` for a head that listens on free ports and has no dashboard."""
+    """`ray start` for a head that listens on free ports; its dashboard, if any, on loopback."""
+    shown = [f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1"] if dashboard else []
     return [
         *_start(temp, address, num_cpus, num_gpus, memory_bytes),
         "--head",
-        "--include-dashboard=false",
-        "--no-monitor",
+        f"--include-dashboard={'true' if dashboard else 'false'}",
+        *shown,
+        # What `ray status` says comes from it.
+        *([] if dashboard else ["--no-monitor"]),
         "--port=0",
         *_client_server(),
     ]
@@ -66,7 +79,7 @@ def _start(temp: Path, address: str, num_cpus: int, num_gpus: int, memory_bytes:
     """Cores and memory are the job's, since Ray counts the machine's."""
     object_store_bytes = max(80 * 2**20, min(memory_bytes // 10, 2 * 2**30))
     return [
-        *(sys.executable, "-m", "ray.scripts.scripts", "start"),
+        *(sys.executable, "-P", "-m", "ray.scripts.scripts", "start"),
         "--block",
         "--disable-usage-stats",
         "--include-log-monitor=false",

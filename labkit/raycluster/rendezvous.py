@@ -1,7 +1,7 @@
 """How the nodes of a job find each other: files of a 0700 folder that all of them see.
 
 - token: the Ray cluster's secret, made by the head
-- address.json: where the head listens, once it does
+- address.json: where the head listens, once it does, and its dashboard and temp folder
 - node-NAME.json: one for each other node that came to join, until it has left
 - ended.json: the head's last word
 """
@@ -17,6 +17,24 @@ from labkit.paths import private_folder, read_json, write_json
 from labkit.raycluster.secrets import write_token
 
 LOOK_EVERY_S = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """Where the head of a Ray cluster is."""
+
+    address: str
+    """'host:port' for Ray's own."""
+    temp: str
+    """Its temp folder, on its own disk."""
+    dashboard: str = ""
+    """'host:port' of its dashboard and jobs, on its loopback; '' where there is none."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """By which Ray's programs find it, without an argument."""
+        jobs = {"RAY_API_SERVER_ADDRESS": f"http://{self.dashboard}"} if self.dashboard else {}
+        return {"RAY_ADDRESS": self.address, **jobs}
 
 
 @dataclass(frozen=True)
@@ -36,8 +54,13 @@ class Rendezvous:
             left.unlink()
         write_token(self.folder)
 
-    def publish(self, address: str) -> None:
-        write_json(self.folder / "address.json", {"address": address})
+    def publish(self, head: Head) -> None:
+        write_json(self.folder / "address.json", vars(head))
+
+    def head(self) -> Head | None:
+        """None before it listens."""
+        found = read_json(self.folder / "address.json")
+        return Head(**found) if found else None
 
     def close(self) -> None:
         """Tell the others that the head has ended, and take the secret away."""
@@ -74,8 +97,8 @@ class Rendezvous:
         while time.monotonic() < deadline:
             if self.closed:
                 return None
-            if found := read_json(self.folder / "address.json"):
-                return str(found["address"])
+            if head := self.head():
+                return head.address
             time.sleep(LOOK_EVERY_S)
         raise LabkitError(
             f"The head of the Ray cluster did not say its address within {timeout_s:g} s in "

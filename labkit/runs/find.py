@@ -12,7 +12,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from labkit.errors import UsageError, did_you_mean
+from labkit.errors import UsageError
+from labkit.lookup import look_up
 from labkit.paths import list_folder, private_folder, write_json, write_private
 from labkit.runs.folder import Run
 from labkit.runs.spec import MAX_NAME, RunSpec, check_name, is_name, spec_toml
@@ -50,25 +51,12 @@ def find_run(runs: Path, asked: str) -> Run:
 
     Raises UsageError where none or more than one fits.
     """
-    all_runs = list_runs(runs)
-    if asked == "last" and all_runs:
-        return all_runs[0]
-    if not asked:
-        raise UsageError("A run's id, the start of one, its name, or 'last' is needed.")
-    for fits in (
-        lambda run: run.run_id == asked,
-        lambda run: run.name == asked,
-        lambda run: run.run_id.startswith(asked) or run.run_id.endswith(asked),
-    ):
-        found = [run for run in all_runs if fits(run)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            ids = ", ".join(run.run_id for run in found[:5])
-            raise UsageError(f"{asked!r} fits {len(found)} runs. Name one of: {ids}.")
-    names = [name for run in all_runs for name in (run.run_id, run.name)]
-    raise UsageError(
-        f"No run is called {asked!r}.{did_you_mean(asked, names)} See: labkit run list"
+    return look_up(
+        asked,
+        list_runs(runs),
+        lambda run: (run.run_id, run.name),
+        what="run",
+        listing="labkit run list",
     )
 
 

@@ -15,11 +15,12 @@ from labkit.clusters import open_cluster
 from labkit.errors import DamagedFile, DataError, LabkitError
 from labkit.models.catalogue import find_model
 from labkit.paths import private_folder, write_json
+from labkit.place import cores_of, find_pool
+from labkit.raycluster.job import node_command
 from labkit.recipes import RECIPES
 from labkit.recipes.base import Estimate, Machine, Prepared, Task
 from labkit.runs.find import create_run
 from labkit.runs.folder import Attempt, Run
-from labkit.runs.place import cores_of, find_pool
 from labkit.runs.spec import RunSpec
 from labkit.schedulers.base import JobKind, JobResources, JobSpec, Scheduler
 from labkit.settings import Site, claim_folders
@@ -177,26 +178,16 @@ def _has_said_its_last(run: Run) -> bool:
 
 def job_spec(site: Site, run: Run, attempt: Attempt, resources: JobResources) -> JobSpec:
     """The job of an attempt: `labkit node`, which runs `labkit run execute` on its head."""
-    amounts = [
-        f"--num-cpus={resources.num_cpus}",
-        f"--num-gpus={resources.num_gpus}",
-    ]
-    node = [
-        *(sys.executable, "-m", "labkit", "node", *amounts),
-        f"--memory-bytes={resources.memory_bytes}",
-        f"--num-nodes={resources.num_nodes}",
-        f"--rendezvous={attempt.folder / 'cluster'}",
-        f"--scratch={site.scratch}",
-        f"--grace-s={GRACE_S}",
-        *([f"--network={site.network}"] if site.network else []),
-    ]
+    node = node_command(site, resources, attempt.folder / "cluster", grace_s=GRACE_S)
     asked = run.spec().resources
     return JobSpec(
         name=run.run_id,
         kind=JobKind.RUN,
         argv=[
             *(*node, "--"),
-            *(sys.executable, "-m", "labkit", "run", "execute", *amounts),
+            *(sys.executable, "-m", "labkit", "run", "execute"),
+            f"--num-cpus={resources.num_cpus}",
+            f"--num-gpus={resources.num_gpus}",
             f"--num-nodes={resources.num_nodes}",
             f"--accelerator={resources.accelerator}",
             f"--attempt={attempt.number}",
@@ -210,7 +201,7 @@ def job_spec(site: Site, run: Run, attempt: Attempt, resources: JobResources) ->
         partition=asked.partition or "",
         account=asked.account or "",
         reservation=asked.reservation or "",
-        environment=_environment(site),
+        environment=_environment(site, resources.num_cpus),
         grace_s=GRACE_S,
     )
 
@@ -256,10 +247,15 @@ async def _start(site: Site, run: Run, attempt: Attempt, resources: JobResources
     ).write()
 
 
-def _environment(site: Site) -> dict[str, str]:
+def _environment(site: Site, num_cpus: int) -> dict[str, str]:
     """Weights lie on disk: no process of a run may ask a hub for anything."""
     offline = dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"), "1")
-    return {**site.job_environment(), **offline, "PYTHONUNBUFFERED": "1"}
+    return {
+        **site.job_environment(),
+        **offline,
+        "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": str(num_cpus),  # else Ray gives its workers one each
+    }
 
 
 @cache

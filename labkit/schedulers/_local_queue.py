@@ -56,7 +56,7 @@ class Lease:
 def needs(spec: JobSpec) -> Amounts:
     """What the job is given for itself alone. Sessions share cores: most of them mostly wait."""
     return Amounts(
-        num_cpus=spec.resources.num_cpus if spec.kind is JobKind.RUN else 0,
+        num_cpus=0 if spec.kind is JobKind.SESSION else spec.resources.num_cpus,
         memory_bytes=spec.resources.memory_bytes,
         num_gpus=spec.resources.num_gpus,
     )

@@ -34,7 +34,7 @@ def arguments(job: JobSpec) -> list[str]:
         f"--mem={-(-asked.memory_bytes // 2**20)}M",
         f"--time={-(-job.walltime_s // 60)}",
     ]
-    if job.kind is JobKind.RUN:
+    if job.kind is not JobKind.SESSION:
         # Before its time is over, so that it can save its work: up to a minute earlier than said
         # (man sbatch, --signal). A session has the time that it was given, and Slurm's KillWait.
         given.append(f"--signal=B:TERM@{min(job.grace_s, job.walltime_s // 2)}")

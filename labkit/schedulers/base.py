@@ -41,6 +41,8 @@ class Outcome(StrEnum):
 class JobKind(StrEnum):
     RUN = "run"
     SESSION = "session"
+    RAY = "ray"
+    """Somebody's own command, on a private Ray cluster."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,6 +254,17 @@ class Scheduler(Protocol):
 
         Raises UsageError where it can never start.
         """
+        ...
+
+    def beside(self, job_id: str, *, terminal: bool) -> list[str]:
+        """What a command follows, so that it runs on the job's first node, for its owner alone.
+
+        `terminal`: the command has the terminal of whoever starts it.
+        """
+        ...
+
+    async def written(self, job: JobSpec) -> str:
+        """What would be submitted, for people to read. Nothing of the environment is in it."""
         ...
 
 

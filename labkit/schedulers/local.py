@@ -10,6 +10,7 @@ a service of systemd, it needs KillMode=process: else stopping the hub ends all 
 """
 
 import asyncio
+import shlex
 import sqlite3
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -99,6 +100,12 @@ class LocalScheduler:
     async def expected_start(self, job: JobSpec) -> datetime | None:
         """The latest that it can be; now, if it would start at once. Raises as `submit` does."""
         return await asyncio.to_thread(self._expected_start, job)
+
+    def beside(self, job_id: str, *, terminal: bool) -> list[str]:
+        return []
+
+    async def written(self, job: JobSpec) -> str:
+        return shlex.join(job.argv)
 
     async def check(
         self, cluster: str, profiles: Mapping[str, JobSpec], hub_user: str

@@ -7,6 +7,7 @@ formats that both have are asked for (`squeue -o`, `sacct --parsable2`, `scontro
 import os
 import re
 import secrets
+import shlex
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -93,8 +94,7 @@ class SlurmScheduler:
         job = self._placed(job)
         software = job.software or self._settings.software
         job_file = _write_job_file(job, software)
-        lines = [*self._settings.prologue, *module_lines(software)]
-        text = script(lines, sys.executable, job_file)
+        text = self._script(software, job_file)
         try:
             printed = await self._sbatch(job, *arguments(job), text=text)
         except BaseException:
@@ -207,6 +207,32 @@ class SlurmScheduler:
     async def unusable_software(self, job: JobSpec) -> Sequence[tuple[str, str]]:
         software = job.software or self._settings.software
         return [found async for found in unusable(software, self._settings.prologue)]
+
+    def beside(self, job_id: str, *, terminal: bool) -> list[str]:
+        if not _JOB_ID.fullmatch(job_id):
+            raise LabkitError(f"{job_id!r} is no job of Slurm's.")
+        return [
+            *("env", *(f"{key}={value}" for key, value in self._slurm.environment.items())),
+            self._slurm.find("srun") or "srun",
+            f"--jobid={job_id}",
+            "--overlap",
+            *("--nodes=1", "--ntasks=1", "--relative=0"),
+            "--mpi=none",
+            "--export=ALL",
+            *(["--pty"] if terminal else []),
+        ]
+
+    async def written(self, job: JobSpec) -> str:
+        job = self._placed(job)
+        software = job.software or self._settings.software
+        text = self._script(software, job.log.with_name("FILE.job"))
+        runs = [command(software, job), others_step(job)]
+        lines = [f"# FILE.job: {shlex.join(argv)}" for argv in runs if argv]
+        return "\n".join([shlex.join(["sbatch", *arguments(job)]), "", text, *lines])
+
+    def _script(self, software: Software, job_file: Path) -> str:
+        lines = [*self._settings.prologue, *module_lines(software)]
+        return script(lines, sys.executable, job_file)
 
     def _placed(self, job: JobSpec) -> JobSpec:
         settings = self._settings

@@ -245,6 +245,6 @@ def test_ray_is_told_the_jobs_amounts_and_not_the_machines() -> None:
     assert "--num-cpus=3" in arguments and "--num-gpus=1" in arguments
     assert f"--memory={4 * 2**30}" in arguments
     assert "--include-dashboard=false" in arguments
-    environment = ray_environment(Path("/tmp/lkx"), Path("/r/token"), 3, "127.0.0.1")
+    environment = ray_environment(Path("/tmp/lkx"), Path("/r/token"), "127.0.0.1")
     assert environment["RAY_AUTH_MODE"] == "token"
     assert environment["RAY_USAGE_STATS_ENABLED"] == "0"

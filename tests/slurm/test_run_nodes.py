@@ -10,23 +10,8 @@ import pytest
 from labkit.demo import demo_weights
 from tests.slurm.cluster import SlurmCluster
 from tests.slurm.slurm_lab import SlurmLab
+from tests.slurm.terminal import Terminal
 from tests.waiting import wait_for
-
-
-class Terminal:
-    """A person's shell on the machine that they sign in to."""
-
-    def __init__(self, cluster: SlurmCluster, user: str) -> None:
-        self.cluster, self.user = cluster, user
-
-    def labkit(self, *given: str, fails: bool = False) -> str:
-        argv = [self.cluster.python.parent / "labkit", *given]
-        done = self.cluster.run(argv, user=self.user, timeout_s=240)
-        assert bool(done.returncode) == fails, done.stdout + done.stderr
-        return done.stderr if fails else done.stdout
-
-    def json(self, *given: str) -> Any:
-        return json.loads(self.labkit(*given, "--json"))
 
 
 @pytest.fixture(scope="module")

@@ -115,6 +115,12 @@ class FakeScheduler:
             raise self.fault
         return self.allowed
 
+    def beside(self, job_id: str, *, terminal: bool) -> list[str]:
+        return ["beside", job_id]
+
+    async def written(self, job: JobSpec) -> str:
+        return " ".join(job.argv)
+
     async def expected_start(self, job: JobSpec) -> datetime | None:
         self.asked_starts.append(job)
         if self.fault:

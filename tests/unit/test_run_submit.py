@@ -201,6 +201,7 @@ async def test_a_job_is_an_argument_list_with_an_allowed_environment(site, spec,
     assert set(job.environment) <= {
         "PATH", *site.environment.allow,
         "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "PYTHONUNBUFFERED",
+        "OMP_NUM_THREADS",
     }  # fmt: skip
     assert job.environment["HF_HUB_OFFLINE"] == job.environment["TRANSFORMERS_OFFLINE"] == "1"
     assert "secret" not in job.environment.values()

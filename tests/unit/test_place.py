@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from labkit.errors import LabkitError, UsageError
+from labkit.place import cores_of, fitting_pool, own_groups, require_access
 from labkit.resources import Resources
-from labkit.runs.place import cores_of, fitting_pool, own_groups, require_access
 from labkit.schedulers.base import SHARE, Access, Amounts, Pool, PoolNode
 
 GB = 2**30

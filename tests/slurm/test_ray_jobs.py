@@ -1,0 +1,148 @@
+"""Any Ray script as a job on the real Slurm, on two nodes, and who gets at its cluster."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.slurm.cluster import SlurmCluster
+from tests.slurm.slurm_lab import SlurmLab, own
+from tests.slurm.terminal import Terminal
+from tests.waiting import wait_for
+
+SCRIPT = """
+import json, os, sys, time
+import ray
+
+ray.init()  # no argument
+
+@ray.remote(scheduling_strategy="SPREAD")
+def where():
+    time.sleep(0.5)
+    return os.uname().nodename
+
+hosts = sorted(set(ray.get([where.remote() for _ in range(8)])))
+told = {"hosts": hosts, "cpus": ray.cluster_resources()["CPU"], "given": sys.argv[1:]}
+told |= {"here": os.getcwd(), "secret": os.environ.get("MY_SECRET"), "path": os.environ["PATH"]}
+print("TOLD " + json.dumps(told), flush=True)
+if "--hold" in sys.argv:
+    time.sleep(600)
+"""
+MORE = 'import ray; ray.init(); print("CPUS", ray.cluster_resources()["CPU"])'
+SIZE = ("--nodes=2", "--cpus-per-node=2", "--memory=2GB", "--time=20m")
+
+
+@pytest.fixture(scope="module")
+def alice(cluster: SlurmCluster) -> Iterator[Terminal]:
+    SlurmLab(cluster)  # its settings
+    alice = Terminal(cluster, "alice")
+    work = alice.home / "work"
+    work.mkdir()
+    (work / "train.py").write_text(SCRIPT)
+    (work / "more.py").write_text(MORE)
+    own(work, like=alice.home)
+    yield alice
+    cluster.cancel_all()
+
+
+@pytest.fixture
+def work(alice: Terminal) -> Path:
+    return alice.home / "work"
+
+
+def launch(alice: Terminal, work: Path, *given: str | Path) -> Any:
+    command = ["--", alice.cluster.python, "train.py", "--lr", "1e-4"]
+    return alice.json("ray", "launch", *SIZE, *given, *command, folder=work)
+
+
+def told(alice: Terminal, name: str) -> dict[str, Any]:
+    log = alice.labkit("ray", "logs", name)
+    (line,) = [line for line in log.splitlines() if line.startswith("TOLD ")]
+    return json.loads(line.removeprefix("TOLD "))
+
+
+def nothing_is_left(alice: Terminal) -> None:
+    def left() -> dict[str, str]:
+        return alice.cluster.left_by("alice")
+
+    wait_for(lambda: not left(), "the nodes to be clean", 60, seen=left)
+
+
+def test_a_script_runs_unchanged_on_two_nodes(alice: Terminal, work: Path):
+    job = launch(alice, work, "--name=two")
+    alice.labkit("ray", "logs", "-f", "two")
+    said = told(alice, "two")
+    assert len(said["hosts"]) == 2 and said["cpus"] == 4
+    assert said["given"] == ["--lr", "1e-4"] and said["here"] == str(work)
+    assert alice.json("ray", "status", "two")["state"] == "done"
+    folder = Path(job["folder"])
+    assert folder.stat().st_mode & 0o77 == 0 and (folder / "log.txt").stat().st_mode & 0o77 == 0
+    assert not (folder / "cluster" / "token").exists()
+    nothing_is_left(alice)
+
+
+def test_attach_is_for_the_owner_alone_and_stop_leaves_nothing(alice: Terminal, work: Path):
+    command = ["--", alice.cluster.python, "train.py", "--hold"]
+    job = alice.json("ray", "launch", *SIZE, "--name=held", *command, folder=work)
+    wait_for(lambda: "TOLD " in alice.labkit("ray", "logs", "held"), "the script")
+    view = alice.json("ray", "status", "held")
+    assert view["state"] == "running" and len(view["nodes"]) == 2
+
+    # From the machine that she signs in to; no port of the cluster is open there.
+    python = alice.cluster.python
+    assert "CPUS 4.0" in alice.labkit("ray", "attach", "held", "--", python, "more.py")
+    submitted = ["ray", "job", "submit", "--", python, "more.py"]
+    submitted[0] = str(python.parent / "ray")
+    assert "CPUS 4.0" in alice.labkit("ray", "attach", "held", "--", *submitted)
+
+    # Whoever knows all of it but the secret: neither her record, nor her job, nor a port of hers.
+    bob = Terminal(alice.cluster, "bob")
+    assert "No Ray job" in bob.labkit("ray", "attach", job["ray_job"], "--", "id", fails=True)
+    head = json.loads((Path(job["folder"]) / "cluster" / "address.json").read_text())
+    asked = bob.cluster.run(
+        ["srun", f"--jobid={view['job_id']}", "--overlap", "id"], user="bob", timeout_s=60
+    )
+    assert asked.returncode != 0 and "uid=" not in asked.stdout
+    reads = ["cat", f"{job['folder']}/cluster/token", f"{job['folder']}/log.txt", head["temp"]]
+    for node in view["nodes"]:
+        found = bob.cluster.run(reads, user="bob", node=node)
+        assert found.returncode != 0 and found.stdout == ""
+    (first, *_) = view["nodes"]
+    for door in (
+        f"import ray; ray.init('{head['address']}')",
+        f"import ray; ray.init('{head['address']}', _temp_dir='{bob.home}/t')",
+        "import urllib.request as u; "
+        f"print(u.urlopen('http://{head['dashboard']}/api/jobs/').status)",
+        "from ray.job_submission import JobSubmissionClient as C; "
+        f"C('http://{head['dashboard']}').submit_job(entrypoint='id')",
+        f"from ray._raylet import GcsClient; print(GcsClient(address='{head['address']}')"
+        ".internal_kv_keys(b'', None))",
+    ):
+        tried = bob.cluster.run([python, "-c", door], user="bob", node=first, timeout_s=120)
+        assert tried.returncode != 0, (door, tried.stdout)
+    assert alice.json("ray", "status", "held")["state"] == "running"
+
+    alice.labkit("ray", "stop", "held")
+    wait_for(lambda: alice.json("ray", "status", "held")["state"] == "stopped", "its end")
+    nothing_is_left(alice)
+
+
+def test_what_cannot_run_is_said_before_it_is_submitted(alice: Terminal, work: Path):
+    python = alice.cluster.python
+    for given, said in (
+        ((*SIZE, "--", python, "nothere.py"), "There is no file"),
+        ((*SIZE, "--", "nothing"), "No program 'nothing'"),
+        ((*SIZE, "--", "/usr/bin/python3", "train.py"), "cannot import ray"),
+        (("--nodes=9", "--", python, "train.py"), "9 nodes asked; the cluster 'slurm' has 4"),
+        (("--gpus-per-node=8", "--", python, "train.py"), "8 GPUs asked on each node"),
+        (("--account=class", "--", python, "train.py"), "account 'class' asked"),
+        (("--nodes=0", "--", python, "train.py"), "--nodes: found 0"),
+    ):
+        assert said in alice.labkit("ray", "launch", *given, fails=True, folder=work)
+    printed = alice.labkit(
+        "ray", "launch", *SIZE, "--dry-run", "--", python, "train.py", folder=work
+    )
+    assert "sbatch" in printed and "#!/bin/bash" in printed and "srun --relative=1" in printed
+    assert alice.cluster.output(["squeue", "--noheader", "--user=alice"]) == ""
