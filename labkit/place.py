@@ -14,7 +14,7 @@ from labkit.errors import LabkitError, UsageError, did_you_mean, known_names
 from labkit.resources import Resources
 from labkit.schedulers.base import SHARE, Access, Pool, Scheduler
 
-_NAMES = {
+NAMES = {
     "partition": "partitions",
     "account": "accounts",
     "reservation": "reservations",
@@ -24,7 +24,7 @@ _NAMES = {
 
 async def find_pool(scheduler: Scheduler, asked: Resources, cluster: str) -> Pool:
     """The nodes that the run may be placed on. Raises UsageError where it never can be."""
-    if any(getattr(asked, key) for key in _NAMES):
+    if any(getattr(asked, key) for key in NAMES):
         require_access(await scheduler.access(getpass.getuser(), own_groups()), asked, cluster)
     return fitting_pool(await scheduler.capacity(), asked, cluster)
 
@@ -42,7 +42,7 @@ def own_groups() -> frozenset[str]:
 
 def require_access(access: Access, asked: Resources, cluster: str) -> None:
     """Raises UsageError for what this person may not name there, with what they may."""
-    for key, all_of_them in _NAMES.items():
+    for key, all_of_them in NAMES.items():
         name, mine = getattr(asked, key), getattr(access, all_of_them)
         if not name or name in mine:
             continue

@@ -93,15 +93,37 @@ def shown_status(
     if said is None and job is None:
         return Status(state=RunState.QUEUED, phase="its scheduler knows nothing of it yet")
     if said is None and job and job.state is JobState.PENDING:
-        place = f"place {job.place} in the queue" if job.place else "waiting"
-        return Status(
-            state=RunState.QUEUED, phase=f"{place}: {job.reason}" if job.reason else place
-        )
+        return Status(state=RunState.QUEUED, phase=_waits(job, datetime.now().astimezone()))
     if said is None:
         return Status(state=RunState.STARTING, phase="starting its Ray cluster")
     if job and job.state is JobState.ENDING:
         return replace(said, phase="saving a checkpoint, then ending")
     return said
+
+
+def _waits(job: JobInfo, now: datetime) -> str:
+    """Its place, why it waits and until when: 'place 2 in the queue: …'. `now` has the zone."""
+    if job.stuck:
+        return f"it will not start as it is. {job.reason}"
+    place = f"place {job.place} in the queue" if job.place else "waiting"
+    why = f"waiting for {job.waits_for}{_people(job)}." if job.waits_for else job.reason
+    why = " ".join(filter(None, [why, _expected(job.expected_start, now)]))
+    return f"{place}: {why}" if why else place
+
+
+def _people(job: JobInfo) -> str:
+    if not job.people_before:
+        return ""
+    people = "1 other person" if job.people_before == 1 else f"{job.people_before} other people"
+    return f", {people} before you"
+
+
+def _expected(start: datetime | None, now: datetime) -> str:
+    if start is None or start <= now:
+        return ""
+    there = start.astimezone(now.tzinfo)
+    day = "" if there.date() == now.date() else f"{there:%d %B}, "
+    return f"Expected to start by {day}{there:%H:%M} ({there:%Z})."
 
 
 def _ended(said: Status, end: JobEnd, run_id: str) -> Status:

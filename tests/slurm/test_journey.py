@@ -147,8 +147,18 @@ def test_from_sign_in_to_the_result_of_a_run_that_is_a_job_of_ones_own(
     alice.shoot("11-studio")
     alice.button("Try with sample data").click()
     wait_for(alice.button("Start").is_enabled, "the check to end")
+    choose_two_nodes(alice)
+    alice.see("2 nodes of slurm")
+    wait_for(alice.button("Start").is_enabled, "the check to end")
     alice.shoot("12-ready")
+    others = lab.cluster.output(
+        ["sbatch", "--parsable", "--nodes=3", "--exclusive", "--wrap=sleep 600"], user="bob"
+    )
+    wait_for(lambda: ["bob", "RUNNING"] in lab.queue("UserName", "State"), "bob's job")
     alice.button("Start").click()
+    alice.see(re.compile("Place 1 in the queue: waiting for free cores and memory"))
+    alice.shoot("12-waiting")
+    lab.cluster.output(["scancel", others.strip()])
 
     (run,) = wait_for(lambda: runs_of(lab, "alice"), "the run")
     wait_for(lambda: run.name in job_names(lab, "alice"), "the run's job")
@@ -158,7 +168,18 @@ def test_from_sign_in_to_the_result_of_a_run_that_is_a_job_of_ones_own(
     alice.see("Measured once", 240)
     alice.shoot("14-result")
     assert json.loads((run / "attempts" / "1" / "status.json").read_text())["state"] == "done"
+    assert "2 × " in (run / "attempts" / "1" / "card.md").read_text()
     give_back(lab, alice)
+
+
+def choose_two_nodes(person: Person) -> None:
+    person.studio.get_by_role("button", name="Change: Settings").click()
+    person.studio.get_by_text("Where it runs: nodes, GPUs, cores, memory, time").click()
+    for field, value in (("Nodes", "2"), ("CPUs per node", "1")):
+        person.studio.get_by_label(field, exact=True).fill(value)
+    person.see("Here: 1 to 4")
+    person.shoot("12-nodes")
+    person.button("Next").click()
 
 
 def give_demo_model(lab: SlurmLab, name: str) -> None:

@@ -36,6 +36,9 @@ def end(outcome: Outcome, exit_code: int | None = 1, reason: str = "") -> JobEnd
 
 
 PENDING = job(JobState.PENDING, place=2, reason="Another run has the GPU.")
+NEXT = job(JobState.PENDING, place=3, reason="Others are before it.", waits_for="a free h100",
+           people_before=2, expected_start=datetime(2126, 1, 1, tzinfo=UTC))  # fmt: skip
+STUCK = job(JobState.PENDING, place=1, reason="Ask for less time.", stuck=True)
 RUNNING = job(JobState.RUNNING)
 
 
@@ -44,6 +47,15 @@ RUNNING = job(JobState.RUNNING)
     [
         (None, PENDING, None, "queued", "place 2 in the queue: Another run has the GPU."),
         (None, job(JobState.PENDING), None, "queued", "waiting"),
+        (
+            None,
+            NEXT,
+            None,
+            "queued",
+            "place 3 in the queue: waiting for a free h100, 2 other people "
+            "before you. Expected to start by ",
+        ),
+        (None, STUCK, None, "queued", "it will not start as it is. Ask for less time."),
         (None, RUNNING, None, "starting", "starting its Ray cluster"),
         (None, job(JobState.UNKNOWN), None, "starting", "starting its Ray cluster"),
         (None, None, None, "queued", "its scheduler knows nothing of it yet"),

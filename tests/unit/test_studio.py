@@ -126,6 +126,7 @@ def test_a_file_that_arrives_late_finds_the_folder_listed(person: Person, mine: 
         {},
         {"epochs": "7", "learning_rate": "0.001", "merge_labels": True},
         {"name": "it's a 'name' 表", "memory": "4 GB", "time": "45m", "seed": "3"},
+        {"cluster": "here", "nodes": "1", "cpus_per_node": "2"},
     ],
 )
 def test_cell_and_command_mean_the_same_run(

@@ -8,9 +8,6 @@ from pydantic.fields import FieldInfo
 
 from labkit.parsing import Written, allowed
 
-_HIDDEN = ("nodes",)
-"""Of no use on one machine; the terminal has it."""
-
 
 def columns_of(config: type[BaseModel]) -> list[str]:
     """The settings that name a column of the person's table."""
@@ -22,7 +19,7 @@ def form_fields(
 ) -> Iterator[dict[str, Any]]:
     """A field for each setting that is no column: what it is, what was typed, what is wrong."""
     for key, info in model.model_fields.items():
-        if key in _HIDDEN or _extra(info).get("column"):
+        if _extra(info).get("column"):
             continue
         choices = _choices(info)
         yield {

@@ -25,6 +25,7 @@ from labkit_widgets.background import Background, alone
 from labkit_widgets.fields import columns_of
 from labkit_widgets.home import in_home, list_home, sample_file
 from labkit_widgets.table_look import Look, look_at
+from labkit_widgets.where import Where, ask_where
 
 STEPS = ("task", "base", "data", "settings", "start")
 SAMPLE = "hotline.csv"
@@ -44,6 +45,9 @@ class Form:
         self.data_problem = ""
         self.plan: Plan | None = None
         self.plan_problem = ""
+        self.where: Where | None = None
+        """What the chosen cluster has; None until it is known."""
+        self.where_problem = ""
         self.catalogue = Catalogue(entries={}, broken={})
         self.refresh()
 
@@ -89,6 +93,8 @@ class Form:
             self.refresh()
         if act.step == "data":
             self._list()
+        if act.step == "settings":
+            self.ask_where()
         if act.step in ("data", "start"):
             self.check()
 
@@ -156,6 +162,8 @@ class Form:
         if act.key == "name" and self.plan:
             return  # nothing to check anew; `start` takes the name
         self.forget_plan()
+        if act.key == "cluster":
+            self.ask_where()
         if self.step in ("data", "start"):
             self.check()
 
@@ -216,10 +224,26 @@ class Form:
             "check", "Checking every row …", alone(lambda: finish(plan_run(site, spec))), done
         )
 
+    def ask_where(self) -> None:
+        """Ask the chosen cluster what it has, in the background."""
+        site, cluster = self.site, self.given.get("cluster")
+        if self.where and self.where.cluster != (cluster or next(iter(site.clusters))):
+            self.where = None
+        self.where_problem = ""
+
+        def done(where: Where) -> None:
+            self.where = where
+
+        self.background.run(
+            "where", "Asking what there is …", lambda: ask_where(site, cluster), done
+        )
+
     def failed(self, kind: str, sentence: str) -> bool:
         """Keep a failure of this form's work beside what it is about. False: it is not ours."""
         if kind == "look":
             self.data_problem = sentence
+        elif kind == "where":
+            self.where, self.where_problem = None, sentence
         elif kind in ("check", "start"):
             self.plan_problem = sentence
         else:

@@ -10,11 +10,12 @@ from labkit.resources import Resources
 from labkit.runs.spec import NAME_IN_WORDS
 from labkit.units import format_memory
 from labkit_widgets.code import cell, command
-from labkit_widgets.fields import columns_of, form_fields, title
+from labkit_widgets.fields import as_titles, columns_of, form_fields, title
 from labkit_widgets.form import STEPS, Form
 from labkit_widgets.home import written
 from labkit_widgets.plan_view import plan_view
 from labkit_widgets.table_look import COLUMNS
+from labkit_widgets.where import where_fields, where_title
 
 _TITLES = {
     "task": "Task",
@@ -35,7 +36,7 @@ def form_view(form: Form) -> dict[str, Any]:
         "task": _task(form),
         "base": _base(form),
         "data": _data(form, doing),
-        "settings": _settings(form, wrong),
+        "settings": _settings(form, doing, wrong),
         "start": _start(form, doing, wrong),
         "code": _code(form),
     }
@@ -107,7 +108,7 @@ def _data(form: Form, doing: dict[str, str]) -> dict[str, Any]:
         "data": _file(form.given.get("data")),
         "test": _file(form.given.get("test")),
         "busy": doing.get("look") or doing.get("check") or "",
-        "problem": form.data_problem or form.plan_problem,
+        "problem": form.data_problem or as_titles(form.plan_problem, Resources),
         "preview": _preview(form),
         "columns": _columns(form),
         "check": plan_view(form.plan) if form.plan else None,
@@ -158,20 +159,32 @@ def _columns(form: Form) -> list[dict[str, Any]]:
     ]
 
 
-def _settings(form: Form, wrong: dict[str, str]) -> dict[str, Any]:
+def _settings(form: Form, doing: dict[str, str], wrong: dict[str, str]) -> dict[str, Any]:
     if form.config is None:
-        return {"sight": [], "more": [], "machine": []}
+        return {
+            "sight": [],
+            "more": [],
+            "machine": [],
+            "machine_title": "",
+            "busy": "",
+            "problem": "",
+        }
+    clusters = list(form.site.clusters)
     fields = list(form_fields(form.config, form.given, wrong))
     return {
         "sight": [field for field in fields if field["in_sight"]],
         "more": [field for field in fields if not field["in_sight"]],
-        "machine": list(form_fields(Resources, form.given, wrong)),
+        "machine": list(where_fields(form.where, clusters, form.given, wrong)),
+        "machine_title": where_title(form.where, clusters),
+        "busy": doing.get("where", ""),
+        "problem": form.where_problem,
     }
 
 
 def _start(form: Form, doing: dict[str, str], wrong: dict[str, str]) -> dict[str, Any]:
     data = form.given.get("data")
-    problem = form.missing() or form.data_problem or form.plan_problem or wrong.get("", "")
+    plan_problem = as_titles(form.plan_problem, Resources)
+    problem = form.missing() or form.data_problem or plan_problem or wrong.get("", "")
     if set(wrong) - {"base", "data", "name", ""}:
         problem = _WRONG
     return {

@@ -52,14 +52,25 @@ def _facts(plan: Plan) -> Sequence[dict[str, str]]:
     """The estimate, a line for each fact, with the details for those who ask."""
     resources = plan.resources
     gpus = f" and {count(resources.num_gpus, 'GPU')}" if resources.num_gpus else ""
+    several = resources.num_nodes > 1
+    where = f"{resources.num_nodes} nodes of {plan.cluster}" if several else plan.cluster
+    each = " on each node" if several else ""
     return [
         _fact("Takes", f"about {rough_time(plan.estimate.duration_s)}", plan.estimate.basis),
         _fact("Starts", starts(plan.expected_start, datetime.now(UTC)), ""),
-        _fact("Memory", format_memory(resources.memory_bytes), "held for this run"),
-        _fact("Processor", f"{count(resources.num_cpus, 'core')}{gpus}", f"on {plan.cluster!r}"),
+        _fact("Runs on", where, _place(plan)),
+        _fact("Memory", format_memory(resources.memory_bytes), f"held for this run{each}"),
+        _fact("Processor", f"{count(resources.num_cpus, 'core')}{gpus}{each}", ""),
         _fact("Disk", format_memory(plan.estimate.disk_bytes), "for the model and a checkpoint"),
         _fact("At most", rough_time(plan.spec.resources.time), "then it saves and stops"),
     ]
+
+
+def _place(plan: Plan) -> str:
+    """What was named of the cluster's: 'partition gpu, account p123'."""
+    keys = ("partition", "account", "reservation")
+    named = {key: getattr(plan.spec.resources, key) for key in keys}
+    return ", ".join(f"{key} {name}" for key, name in named.items() if name)
 
 
 def _fact(title: str, value: str, details: str) -> dict[str, str]:

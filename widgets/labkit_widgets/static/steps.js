@@ -9,7 +9,7 @@ function formPage(view, ui, send) {
     view.newest && newestRun(view.newest, send),
     h("div.lk-intro", null,
       h("div", null, h("h2", null, "Tune a model on your own data"),
-        h("p", null, "Your data stays on this machine. Nothing is sent elsewhere.")),
+        h("p", null, "Your data stays on this lab's own computers. Nothing is sent elsewhere.")),
       h("div.lk-intro-actions", null,
         button("Try with sample data", () => send({ do: "try_sample" }), { kind: form.step === "task" ? "primary" : "plain" }),
         button("My runs", () => send({ do: "open_runs" }), { kind: "plain" }))),
@@ -167,7 +167,7 @@ function settingsStep(form, ui, send) {
     stepHead("How should it learn?", "The defaults are good. Change something only if you have a reason; an empty field means that we choose."),
     group(form.settings.sight),
     fold("More settings", group(form.settings.more), { open: anyWrong(form.settings.more), key: "more" }),
-    fold("This machine: cores, memory, time", group(form.settings.machine), { open: anyWrong(form.settings.machine), key: "machine" }),
+    fold(form.settings.machine_title, [busy(form.settings.busy), form.settings.problem && message("warning", form.settings.problem), group(form.settings.machine)], { open: anyWrong(form.settings.machine), key: "machine" }),
     turn(send, "data", "start"),
   ];
 }
