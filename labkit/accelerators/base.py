@@ -23,8 +23,8 @@ class Reading:
     """What a device does at this moment."""
 
     index: int
-    utilisation: float
-    """Share of time it was busy, 0 to 1."""
+    utilisation: float | None
+    """Share of time it was busy, 0 to 1; None where the device does not tell."""
     memory_used_bytes: int
     power_w: float | None
     """None where the device does not tell."""

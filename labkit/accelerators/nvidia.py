@@ -142,9 +142,9 @@ def _describe(nvml: Any, index: int) -> Device:
 
 
 def _read(nvml: Any, index: int) -> Reading:
-    """A value that the device does not tell is 0, and its power None."""
+    """Memory that the device does not tell is 0; what else it does not tell is None."""
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
-    utilisation, used, power_w = 0.0, 0, None
+    utilisation, used, power_w = None, 0, None
     with suppress(nvml.NVMLError_NotSupported):  # a GPU in MIG slices tells no utilisation
         utilisation = nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100
     with suppress(nvml.NVMLError_NotSupported):

@@ -13,6 +13,7 @@ from labkit.cli.safe_text import printable
 from labkit.cli.start import Flags, flag
 from labkit.errors import LabkitError, UsageError
 from labkit.eventloop import finish
+from labkit.runs.cost import by_cluster, cost_of_runs
 from labkit.runs.find import find_run, list_runs, rename_run
 from labkit.runs.folder import Run, RunState
 from labkit.runs.spec import read_spec_file, spec_from_flat
@@ -86,10 +87,11 @@ def _follow(site: Site, run: Run, json: bool) -> int:
 
 def _show(site: Site, run: Run, json: bool) -> int:
     (view,) = asyncio.run(view_runs(site, [run]))
+    (cost,) = asyncio.run(cost_of_runs(site, [run]))
     if json:
-        print_json(show.as_dict(view))
+        print_json({**show.as_dict(view), "cost": vars(cost.cost)})
     else:
-        show.run(view)
+        show.run(view, cost)
     return 1 if view.status.state in (RunState.FAILED, RunState.DAMAGED) else 0
 
 
@@ -115,6 +117,30 @@ def show_(
     site = load_site()
     found = find_run(site.runs, run)
     return _follow(site, found, json) if wait else _show(site, found, json)
+
+
+@app.command
+def cost(
+    run: Annotated[
+        str | None,
+        Parameter(help="A run's id, the start of one, its name, or 'last'; all where left out."),
+    ] = None,
+    *,
+    json: AsJson = False,
+) -> None:
+    """GPU-hours, core-hours and energy of a run, or of all of them and by cluster."""
+    site = load_site()
+    runs = [find_run(site.runs, run)] if run else list_runs(site.runs)
+    costs = asyncio.run(cost_of_runs(site, runs))
+    if run:
+        print_json(costs[0].to_dict()) if json else show.cost(costs[0])
+        return
+    clusters = by_cluster(costs)
+    if json:
+        print_json({"runs": [one.to_dict() for one in costs],
+                    "clusters": [one.to_dict() for one in clusters]})  # fmt: skip
+    else:
+        show.costs(costs, clusters)
 
 
 @app.command

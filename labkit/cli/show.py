@@ -9,6 +9,7 @@ from labkit.cli.safe_text import on_one_line
 from labkit.cli.start import as_flags
 from labkit.data.findings import Finding, count
 from labkit.errors import LabkitError
+from labkit.runs.cost import ClusterCost, Cost, RunCost, cost_line, in_words
 from labkit.runs.folder import RunState
 from labkit.runs.spec import spec_flags, spec_toml
 from labkit.runs.view import RunView
@@ -111,7 +112,7 @@ def _spec(view: RunView) -> dict[str, Any] | None:
         return None
 
 
-def run(view: RunView) -> None:
+def run(view: RunView, cost: RunCost) -> None:
     """One run: its result if it has one, else where it is."""
     status = view.status
     if status.state is RunState.DAMAGED:
@@ -120,6 +121,7 @@ def run(view: RunView) -> None:
         return
     if view.attempt and (evaluation := view.run.evaluation()):
         _result(view, evaluation)
+        say(f"Cost:   {cost_line(cost.cost)}")
         return
     print_fields(
         {
@@ -133,8 +135,58 @@ def run(view: RunView) -> None:
             **({"message": status.message} if status.message else {}),
             **({"before": view.run.last.reason} if view.attempt and view.run.last.reason else {}),
             **({"log": view.run.last.log} if view.attempt else {}),
+            "cost": cost_line(cost.cost),
         }
     )  # fmt: skip
+
+
+def cost(found: RunCost) -> None:
+    """One run's, in full."""
+    one = found.cost
+    print_fields(
+        {
+            "run": f"{found.run.name} ({found.run.run_id})",
+            "cluster": found.cluster or "never submitted",
+            "GPU-hours": _three(one.gpu_hours_asked, one.gpu_hours_held, one.gpu_hours_busy),
+            "core-hours": _three(one.core_hours_asked, one.core_hours_held, one.core_hours_busy),
+            "energy": in_words(one.kwh, "kWh"),
+            **({"problem": found.problem} if found.problem else {}),
+        }
+    )
+
+
+def _three(asked: float | None, held: float | None, busy: float | None) -> str:
+    return f"{in_words(asked)} asked, {in_words(held)} held, {in_words(busy)} busy"
+
+
+def costs(runs: Sequence[RunCost], clusters: Sequence[ClusterCost]) -> None:
+    """All runs, then each cluster's together."""
+    if not runs:
+        say("No runs yet. Start one with: labkit run start --help")
+        return
+    head = ["GPU-hours asked", "held", "busy", "core-hours asked", "held", "busy", "kWh"]
+    rows = [
+        (one.run.run_id, on_one_line(one.run.name, MAX_NAME_SHOWN), *_figures(one.cost))
+        for one in runs
+    ]
+    print_table(["run", "name", *head], rows)
+    say("")
+    print_table(
+        ["cluster", "runs", *head],
+        [(one.cluster, one.num_runs, *_figures(one.cost, one.num_unknown)) for one in clusters],
+    )
+    for problem in dict.fromkeys(one.problem for one in runs if one.problem):
+        say(problem, mark="!", style="yellow", to_stderr=True)
+
+
+def _figures(cost: Cost, num_unknown: Mapping[str, int] | None = None) -> list[str]:
+    """With those that are not known beside a sum of those that are."""
+    unknown = num_unknown or {}
+    return [
+        in_words(value)
+        + (f" + {unknown[key]} not known" if value is not None and unknown.get(key) else "")
+        for key, value in vars(cost).items()
+    ]
 
 
 def _result(view: RunView, evaluation: Mapping[str, Any]) -> None:

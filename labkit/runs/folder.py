@@ -112,7 +112,7 @@ class Attempt:
 
     def status(self) -> Status | None:
         """Its last word; None where it has not said any. Raises DamagedFile."""
-        return _read_as(Status, self.folder / "status.json")
+        return read_as(Status, self.folder / "status.json")
 
     def write_status(self, status: Status) -> None:
         write_json(self.folder / "status.json", asdict(status))
@@ -169,7 +169,7 @@ class Run:
 
     def attempt(self, number: int) -> Attempt:
         folder = self.folder / "attempts" / str(number)
-        job = _read_as(_Job, folder / "attempt.json") or _Job()
+        job = read_as(_Job, folder / "attempt.json") or _Job()
         return Attempt(number=number, folder=folder, **vars(job))
 
     @property
@@ -259,7 +259,7 @@ class Run:
             ) from error
 
 
-def _read_as(kind: type[T], file: Path) -> T | None:
+def read_as(kind: type[T], file: Path) -> T | None:
     """The file's object as that dataclass; None where there is no such file."""
     found = read_json(file)
     return None if found is None else _as(kind, found, file)

@@ -26,6 +26,7 @@ from labkit.recipes import RECIPES
 from labkit.recipes.base import Recipe, Task, TrainContext
 from labkit.runs.card import card
 from labkit.runs.folder import Attempt, Run, RunState, Status
+from labkit.runs.meter import metered
 
 if TYPE_CHECKING:
     from labkit.train.workers import Workers
@@ -82,7 +83,8 @@ def work(worker: Worker) -> None:
     _write_output_to(attempt.log if first else attempt.folder / f"log-{worker.rank}.txt")
     report = Reporter(attempt) if first else _say_nothing
     try:
-        _recipe_steps(run, attempt, worker, report)
+        with metered(worker.accelerator, attempt.folder / f"use-{worker.rank}.json"):
+            _recipe_steps(run, attempt, worker, report)
     except Exception as error:
         if not isinstance(error, LabkitError):
             traceback.print_exc()

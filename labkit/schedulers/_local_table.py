@@ -122,6 +122,19 @@ class JobTable:
             ).fetchall()
         return {row["job_id"]: (end_of(row), row["ended"]) for row in rows}
 
+    def spans(self, job_ids: Collection[str]) -> list[tuple[Job, float]]:
+        """Those of the jobs, each with how long it held what it was given, in seconds."""
+        with self._read() as db:
+            rows = db.execute(
+                "SELECT * FROM jobs WHERE job_id IN (SELECT value FROM json_each(?))",
+                (json.dumps(list(job_ids)),),
+            ).fetchall()
+        now = time.time()
+        return [
+            (job_of(row), max(0.0, (row["ended"] or now) - (row["started"] or row["ended"] or now)))
+            for row in rows
+        ]
+
     def claim(self, choose: Choice) -> list[Job]:
         """Give leases to the jobs that `choose` names, and the sole right to launch them."""
         launcher = identity_text(identify(os.getpid()))

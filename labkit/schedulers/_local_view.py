@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from labkit.schedulers._local_jobs import Job, Stage, leases, requests
 from labkit.schedulers._local_queue import Machine, forecast, free_amounts, reasons
-from labkit.schedulers.base import Amounts, JobInfo, JobState, Pool, PoolNode
+from labkit.schedulers.base import Amounts, JobInfo, JobState, JobUse, Pool, PoolNode
 
 _PARTITION = "local"
 
@@ -72,6 +72,20 @@ def _pool(machine: Machine, free: Amounts, gpus: Set[int], leased: Set[int], gpu
         device_name=gpu_name or machine.cpu_name,
         nodes=[node],
         shares_cores=True,
+    )
+
+
+def used(job: Job, held_s: float) -> JobUse:
+    """What a job used that held what it was given for so long."""
+    asked = job.spec.resources
+    return JobUse(
+        job_id=job.job_id,
+        gpu_s_asked=asked.num_gpus * job.spec.walltime_s,
+        gpu_s_held=asked.num_gpus * held_s,
+        core_s_asked=asked.num_cpus * job.spec.walltime_s,
+        core_s_held=asked.num_cpus * held_s,
+        core_s_busy=None,
+        energy_j=None,
     )
 
 

@@ -213,6 +213,22 @@ class Access:
     reservations: Sequence[str] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class JobUse:
+    """What a job asked for, held and used so far, on all of its nodes and in all of its starts."""
+
+    job_id: str
+    gpu_s_asked: float
+    """GPUs by seconds of the walltime."""
+    gpu_s_held: float
+    core_s_asked: float
+    core_s_held: float
+    core_s_busy: float | None
+    """Processor time of all its processes; None where the scheduler does not count it."""
+    energy_j: float | None
+    """Of its nodes, as the scheduler's own meters have it; None where it has none."""
+
+
 class Scheduler(Protocol):
     look_every_s: float
     """How often its answers are worth asking for: less often where many share it."""
@@ -298,6 +314,15 @@ class HasSoftware(Protocol):
 
     async def unusable_software(self, job: JobSpec) -> Sequence[tuple[str, str]]:
         """Each key of `software` that whoever asks could not use, and why; as seen from here."""
+        ...
+
+
+@runtime_checkable
+class KeepsAccounts(Protocol):
+    """A scheduler that says what jobs used."""
+
+    async def used(self, job_ids: Collection[str]) -> Mapping[str, JobUse]:
+        """Of those of `job_ids` that it still knows."""
         ...
 
 

@@ -29,8 +29,8 @@ from labkit.schedulers._local_jobs import Job, Stage, leases, requests
 from labkit.schedulers._local_queue import Machine, Request, forecast, needs, refusal
 from labkit.schedulers._local_start import LOOK, advance
 from labkit.schedulers._local_table import JobTable
-from labkit.schedulers._local_view import as_time, describe, pools
-from labkit.schedulers.base import Access, Finding, JobEnd, JobInfo, JobSpec, Pool
+from labkit.schedulers._local_view import as_time, describe, pools, used
+from labkit.schedulers.base import Access, Finding, JobEnd, JobInfo, JobSpec, JobUse, Pool
 from labkit.units import format_duration
 
 _MEMORY_SHARE = 0.9
@@ -79,6 +79,10 @@ class LocalScheduler:
 
     async def ended(self, job_ids: Collection[str]) -> Mapping[str, JobEnd]:
         return await asyncio.to_thread(self._ended, job_ids)
+
+    async def used(self, job_ids: Collection[str]) -> Mapping[str, JobUse]:
+        """Those of the last 90 days: earlier ones are forgotten."""
+        return await asyncio.to_thread(self._used, job_ids)
 
     async def cancel(self, job_id: str, *, gently: bool = False) -> None:
         """A job that is not known here is no error: it does not run.
@@ -141,6 +145,10 @@ class LocalScheduler:
             )
             for job_id, (end, ended) in self._table.ends(job_ids).items()
         }
+
+    def _used(self, job_ids: Collection[str]) -> dict[str, JobUse]:
+        spans = self._table.spans(job_ids)
+        return {job.job_id: used(job, held_s) for job, held_s in spans}
 
     def _cancel(self, job_id: str) -> None:
         self._tell(self._table.cancel(job_id))

@@ -32,6 +32,8 @@ from labkit.schedulers._slurm_nodes import parse_nodes, parse_partitions, pools
 from labkit.schedulers._slurm_software import command, in_image, module_lines
 from labkit.schedulers._slurm_software_check import unusable
 from labkit.schedulers._slurm_submit import arguments, others_step, refusal, script
+from labkit.schedulers._slurm_use import FIELDS as USE_FIELDS
+from labkit.schedulers._slurm_use import parse_used
 from labkit.schedulers._slurm_view import (
     Place,
     parse_ends,
@@ -40,7 +42,7 @@ from labkit.schedulers._slurm_view import (
     places,
     queue_format,
 )
-from labkit.schedulers.base import Access, Finding, JobEnd, JobInfo, JobSpec, Pool
+from labkit.schedulers.base import Access, Finding, JobEnd, JobInfo, JobSpec, JobUse, Pool
 from labkit.settings import Software
 
 _USER = re.compile(r"[A-Za-z0-9_][\w.-]*\$?")
@@ -124,6 +126,16 @@ class SlurmScheduler:
                 "squeue", "--noheader", "--states=all", asked, "--format=%A|%T||%e"
             )
         return {end.job_id: end for end in parse_ends(text) if end.job_id in ids}
+
+    async def used(self, job_ids: Collection[str]) -> Mapping[str, JobUse]:
+        ids = [job_id for job_id in job_ids if _JOB_ID.fullmatch(job_id)]
+        if not ids:
+            return {}
+        text = await self._slurm.run(
+            "sacct", "--noheader", "--parsable2", "--duplicates", f"--jobs={','.join(ids)}",
+            f"--format={USE_FIELDS}",
+        )  # fmt: skip
+        return parse_used(text)
 
     async def cancel(self, job_id: str, *, gently: bool = False) -> None:
         """One that has ended is no error.

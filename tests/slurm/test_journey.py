@@ -173,7 +173,7 @@ def test_from_sign_in_to_the_result_of_a_run_that_is_a_job_of_ones_own(
 
 
 def choose_two_nodes(person: Person) -> None:
-    person.studio.get_by_role("button", name="Change: Settings").click()
+    person.studio.get_by_title("Change: Settings").click()
     person.studio.get_by_text("Where it runs: nodes, GPUs, cores, memory, time").click()
     for field, value in (("Nodes", "2"), ("CPUs per node", "1")):
         person.studio.get_by_label(field, exact=True).fill(value)

@@ -58,6 +58,12 @@ def test_a_run_over_two_nodes_learns_what_one_node_does(alice: Terminal):
     )
     assert abs(one["accuracy"] - two["accuracy"]) < 0.08
     assert accounted(alice, two) == ["2", "gpu", "lab"]
+    cost = alice.json("run", "cost", "two")
+    assert 0 < cost["core_hours_busy"] and 0 < cost["core_hours_held"] < cost["core_hours_asked"]
+    assert (cost["gpu_hours_held"], cost["gpu_hours_busy"]) == (0, 0)
+    assert cost["kwh"] is None  # nothing here measures it
+    (slurm,) = alice.json("run", "cost")["clusters"]
+    assert slurm["core_hours_held"] > cost["core_hours_held"]
     card = Path(two["folder"]) / "attempts" / "1" / "card.md"
     assert "2 × " in card.read_text()
     nothing_is_left(alice)

@@ -42,7 +42,7 @@ def test_cpus_follow_the_affinity_of_this_process():
 
 def test_a_cpu_reading():
     [reading] = CPU.meter([0])
-    assert 0 <= reading.utilisation <= 1
+    assert reading.utilisation is not None and 0 <= reading.utilisation <= 1
     assert 0 < reading.memory_used_bytes < cpu.memory_bytes()
     assert reading.power_w is None or reading.power_w > 0
 
@@ -359,7 +359,7 @@ def test_a_gpu_that_tells_nothing_reads_as_idle(use_nvml):
     silent = gpu(utilisation=NOT_SUPPORTED, memory=NOT_SUPPORTED, milliwatts=NOT_SUPPORTED)
     use_nvml(NvmlFake(silent))
     [reading] = NVIDIA.meter([0])
-    assert (reading.utilisation, reading.memory_used_bytes, reading.power_w) == (0.0, 0, None)
+    assert (reading.utilisation, reading.memory_used_bytes, reading.power_w) == (None, 0, None)
 
 
 def test_a_process_sees_only_the_gpus_it_is_given():
@@ -445,4 +445,4 @@ def test_the_real_nvml_with_a_gpu():
     assert all(device.identifier.startswith("GPU-") for device in devices)
     readings = NVIDIA.meter([device.index for device in devices])
     assert [reading.index for reading in readings] == [device.index for device in devices]
-    assert all(0 <= reading.utilisation <= 1 for reading in readings)
+    assert all(0 <= (reading.utilisation or 0) <= 1 for reading in readings)

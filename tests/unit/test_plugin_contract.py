@@ -96,7 +96,7 @@ def test_each_device_gives_one_reading_in_the_order_asked(accelerator):
     readings = accelerator.meter(indices)
     assert [reading.index for reading in readings] == indices
     for reading in readings:
-        assert 0 <= reading.utilisation <= 1
+        assert reading.utilisation is None or 0 <= reading.utilisation <= 1
         assert reading.memory_used_bytes >= 0
         assert reading.power_w is None or reading.power_w >= 0
 

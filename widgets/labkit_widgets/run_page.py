@@ -13,6 +13,7 @@ from labkit.data.load import load_table
 from labkit.errors import LabkitError
 from labkit.eventloop import finish
 from labkit.recipes.base import Prediction
+from labkit.runs.cost import Cost, RunCost, cost_of_runs
 from labkit.runs.find import rename_run
 from labkit.runs.folder import Run
 from labkit.runs.predict import Answered, TunedModel
@@ -45,6 +46,8 @@ class RunPage:
         self.table: dict[str, Any] | None = None
         """The table that was answered last, or the columns to choose from."""
         self.packed: Path | None = None
+        self.cost: Cost | None = None
+        """What it cost; asked once it has ended."""
         self._model: TunedModel | None = None
 
     def look(self) -> bool:
@@ -59,7 +62,15 @@ class RunPage:
             self.gone = not self.run.folder.exists()
             return False
         self.view = view
+        if view.status.state.ended and self.cost is None:
+            self._ask_cost()
         return not view.status.state.ended
+
+    def _ask_cost(self) -> None:
+        def asked(found: list[RunCost]) -> None:
+            self.cost = found[0].cost
+
+        self._do("cost", "", lambda: finish(cost_of_runs(self.site, [self.run])), asked)
 
     # What a person does.
 
@@ -68,6 +79,7 @@ class RunPage:
                  lambda: finish(stop_run(self.site, self.run)), lambda _: None)  # fmt: skip
 
     def resume(self, act: acts.Resume) -> None:
+        self.cost = None
         self._do("resume", "Going on from the newest checkpoint …",
                  lambda: finish(resume_run(self.site, self.run)), lambda _: None)  # fmt: skip
 
@@ -114,7 +126,7 @@ class RunPage:
 
     def failed(self, kind: str, sentence: str) -> bool:
         """Keep a failure beside what it is about."""
-        if kind not in ("stop", "resume", "delete", "ask", "table", "pack"):
+        if kind not in ("stop", "resume", "delete", "ask", "table", "pack", "cost"):
             return False
         self.problems[kind] = sentence
         return True

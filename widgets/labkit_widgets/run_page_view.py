@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import LabkitError
+from labkit.runs.cost import cost_line
 from labkit.runs.folder import RunState
 from labkit_widgets.code import cell, command
 from labkit_widgets.home import written
@@ -48,6 +49,8 @@ def _about(page: RunPage) -> list[dict[str, str]]:
         pass
     if page.view.attempt > 1:
         facts.append(("Attempt", str(page.view.attempt)))
+    if page.cost:
+        facts.append(("Cost", cost_line(page.cost)))
     return [{"title": title, "value": value} for title, value in facts]
 
 
