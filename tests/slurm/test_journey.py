@@ -166,6 +166,7 @@ def test_from_sign_in_to_the_result_of_a_run_that_is_a_job_of_ones_own(
     alice.see("rows a second", 120)
     alice.shoot("13-training")
     alice.see("Measured once", 240)
+    alice.see("core-hours held")
     alice.shoot("14-result")
     assert json.loads((run / "attempts" / "1" / "status.json").read_text())["state"] == "done"
     assert "2 × " in (run / "attempts" / "1" / "card.md").read_text()
