@@ -37,6 +37,7 @@ EXTRAS = {
         ("labkit", "labkit_spawners"), f"labkit.train {_OF_SESSIONS}", (*_OF_TRAIN, *_OF_LAB)
     ),
     "lab": Promise(("labkit", "labkit_widgets"), "labkit.train", (*_OF_TRAIN, *_OF_HUB)),
+    "ray": Promise(("labkit",), "labkit.train", ("torch", "transformers", "peft", "sklearn")),
     "train": Promise(("labkit",)),
 }
 

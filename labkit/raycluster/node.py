@@ -214,7 +214,8 @@ def _watch(
     misses = 0
     while True:
         try:
-            return child.wait(HEAD_CHECK_S)
+            code = child.wait(HEAD_CHECK_S)
+            return code if code >= 0 else 128 - code  # as a shell says that a signal ended it
         except subprocess.TimeoutExpired:
             misses = 0 if ray.poll() is None and answers(address) else misses + 1
         if kill_at and time.monotonic() > kill_at[0]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from labkit.errors import LabkitError
 from labkit.processes import all_processes, descendants, end_processes, identities
 from labkit.raycluster.network import free_port, interface_of
+from labkit.raycluster.scratch import FOR_ALL
 from labkit.raycluster.secrets import secret_environment
 
 START_TIMEOUT_S = 60
@@ -29,7 +30,7 @@ def ray_environment(temp: Path, token: Path, address: str) -> dict[str, str]:
     return {
         **secret_environment(token),
         "RAY_TMPDIR": str(temp),
-        "TORCHINDUCTOR_CACHE_DIR": str(temp / "torch"),  # else it leaves one in /tmp
+        "TMPDIR": str(temp / FOR_ALL),  # what others leave there goes with it
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "5",
         "RAY_worker_num_grpc_internal_threads": "1",

@@ -15,6 +15,8 @@ PREFIX = "lk"
 MAX_TEMP_PATH = 40
 """Ray's socket names grow from its temp folder; above 40 characters parts of it die silently."""
 _OWNER = "owner.json"
+FOR_ALL = "t"
+"""In it: the temp folder of all that runs on the node, as torch's caches."""
 
 
 def sweep(scratch: Path) -> list[Path]:
@@ -48,6 +50,7 @@ def private_temp(scratch: Path) -> Iterator[Path]:
     owner = identify(os.getpid())
     assert owner is not None, "this process lives"
     write_json(folder / _OWNER, vars(owner))
+    (folder / FOR_ALL).mkdir(mode=0o700)
     try:
         yield folder
     finally:

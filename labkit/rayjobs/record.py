@@ -7,7 +7,7 @@ cluster/    how its nodes meet, with the cluster's secret while it lives
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -36,6 +36,8 @@ class _Record:
     resources: JobResources
     walltime_s: int
     job_id: str = ""
+    stop_asked: bool = False
+    """Whether its owner wished it to end, which is then no failure."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +111,7 @@ def find_job(site: Site, asked: str) -> RayJob:
 
 def to_dict(job: RayJob) -> Mapping[str, Any]:
     """For programs."""
-    kept = {key: value for key, value in vars(job).items() if key != "folder"}
-    return {"ray_job": job.ray_job_id, "folder": str(job.folder), **kept}
+    return {"ray_job": job.ray_job_id, **asdict(job)}
 
 
 def _folder(site: Site) -> Path:

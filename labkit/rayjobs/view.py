@@ -1,7 +1,7 @@
 """A Ray job as its owner sees it: the scheduler's word, and whether its cluster is up."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -88,6 +88,8 @@ def _lives(job: RayJob, info: JobInfo) -> tuple[RayJobState, str]:
 
 
 def _ended(job: RayJob, end: JobEnd) -> RayJobView:
+    if job.stop_asked and end.outcome is not Outcome.COMPLETED:
+        end = replace(end, outcome=Outcome.CANCELLED, reason="")
     how = {
         Outcome.COMPLETED: (RayJobState.DONE, ""),
         Outcome.CANCELLED: (RayJobState.STOPPED, end.reason or "Stopped on request."),
@@ -105,6 +107,7 @@ async def stop_job(site: Site, job: RayJob) -> bool:
     (view,) = await view_jobs(site, [job])
     if view.state.ended:
         return False
+    replace(job, stop_asked=True).write()
     gently = job.meeting.head() is not None
     await open_cluster(site, job.cluster).cancel(job.job_id, gently=gently)
     return True

@@ -138,7 +138,7 @@ def test_what_cannot_run_is_said_before_it_is_submitted(alice: Terminal, work: P
         (("--nodes=9", "--", python, "train.py"), "9 nodes asked; the cluster 'slurm' has 4"),
         (("--gpus-per-node=8", "--", python, "train.py"), "8 GPUs asked on each node"),
         (("--account=class", "--", python, "train.py"), "account 'class' asked"),
-        (("--nodes=0", "--", python, "train.py"), "--nodes: found 0"),
+        (("--nodes=0", "--", python, "train.py"), "--nodes: found '0'"),
     ):
         assert said in alice.labkit("ray", "launch", *given, fails=True, folder=work)
     printed = alice.labkit(
