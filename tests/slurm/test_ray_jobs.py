@@ -112,7 +112,6 @@ def test_attach_is_for_the_owner_alone_and_stop_leaves_nothing(alice: Terminal, 
     (first, *_) = view["nodes"]
     for door in (
         f"import ray; ray.init('{head['address']}')",
-        f"import ray; ray.init('{head['address']}', _temp_dir='{bob.home}/t')",
         "import urllib.request as u; "
         f"print(u.urlopen('http://{head['dashboard']}/api/jobs/').status)",
         "from ray.job_submission import JobSubmissionClient as C; "
@@ -132,13 +131,9 @@ def test_attach_is_for_the_owner_alone_and_stop_leaves_nothing(alice: Terminal, 
 def test_what_cannot_run_is_said_before_it_is_submitted(alice: Terminal, work: Path):
     python = alice.cluster.python
     for given, said in (
-        ((*SIZE, "--", python, "nothere.py"), "There is no file"),
-        ((*SIZE, "--", "nothing"), "No program 'nothing'"),
         ((*SIZE, "--", "/usr/bin/python3", "train.py"), "cannot import ray"),
-        (("--nodes=9", "--", python, "train.py"), "9 nodes asked; the cluster 'slurm' has 4"),
         (("--gpus-per-node=8", "--", python, "train.py"), "8 GPUs asked on each node"),
         (("--account=class", "--", python, "train.py"), "account 'class' asked"),
-        (("--nodes=0", "--", python, "train.py"), "--nodes: found '0'"),
     ):
         assert said in alice.labkit("ray", "launch", *given, fails=True, folder=work)
     printed = alice.labkit(
