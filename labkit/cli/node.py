@@ -1,9 +1,12 @@
 """`labkit node`: hidden; what every node of a job runs. See `labkit.raycluster.node`."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+
+from labkit.schedulers.base import STARTS
 
 
 def node(
@@ -22,8 +25,12 @@ def node(
     """Run the command on the private Ray cluster of this job; without one, join that cluster."""
     from labkit.raycluster.node import NodeSpec, join_head, run_head
 
+    # The nodes of one start of the job meet, and none that was cut off from an earlier.
+    again = os.environ.get(STARTS, "0")
     spec = NodeSpec(
-        rendezvous=rendezvous,
+        rendezvous=rendezvous
+        if again == "0"
+        else rendezvous.with_name(f"{rendezvous.name}-{again}"),
         num_cpus=num_cpus,
         num_gpus=num_gpus,
         memory_bytes=memory_bytes,

@@ -63,10 +63,15 @@ def plan(plan: "Plan", site: Site, *, as_json: bool) -> None:
             "disk": format_memory(estimate.disk_bytes),
             "job": f"{count(resources.num_nodes, 'node')} of {plan.cluster!r}, each with "
             f"{count(resources.num_cpus, 'core')} and {count(resources.num_gpus, 'GPU')}, "
-            f"at most {format_duration(plan.spec.resources.time)}",
+            f"at most {format_duration(plan.spec.resources.time)}{_pieces(plan)}",
             "starts": _start(plan.expected_start),
         }
     )
+
+
+def _pieces(plan: "Plan") -> str:
+    whole = plan.walltime_s >= plan.spec.resources.time
+    return "" if whole else f", in pieces of {format_duration(plan.walltime_s)}"
 
 
 def _start(expected: datetime | None) -> str:

@@ -131,9 +131,14 @@ def join_head(spec: NodeSpec) -> int:
 def _begin(spec: NodeSpec) -> None:
     os.umask(0o077)
     # Also while Ray starts: the default action would leave its processes and folder behind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, _leave)
     adopt_orphans()  # when Ray's parent is killed, its processes are still ours to end
     sweep(spec.scratch)
+
+
+def _leave(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # asked twice, it still tidies up once
+    sys.exit(128 + signal.SIGTERM)
 
 
 def _environment(spec: NodeSpec, temp: Path, meeting: Rendezvous, own: str) -> dict[str, str]:
@@ -220,7 +225,7 @@ def _watch(
             misses = 0 if ray.poll() is None and answers(address) else misses + 1
         if kill_at and time.monotonic() > kill_at[0]:
             print("It did not end in the time that it had to save its work.", file=sys.stderr)
-            return 1
+            return 128 + signal.SIGTERM
         if misses >= HEAD_MISSES:
             print("The head of the Ray cluster died; the job ends.", file=sys.stderr)
             return 1

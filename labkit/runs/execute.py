@@ -1,8 +1,8 @@
 """`labkit run execute`: the driver of a run, on the head of its private Ray cluster.
 
 It starts the training processes on that cluster, passes a wish to stop on to them, goes on with
-the nodes that are left where one is lost, and sees that the attempt's status ends as it did. It
-never imports torch.
+the nodes that are left where one is lost, and sees that the attempt's status ends as it did, or
+that its job is started again. It never imports torch.
 """
 
 import logging
@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from labkit.runs.folder import Attempt, Run, RunState, Status
+from labkit.runs.starts import Start
+from labkit.runs.submit import GRACE_S
 from labkit.runs.work import Worker, work
+from labkit.schedulers.base import AGAIN, STARTS
 
 MAX_DEATHS = 3
 """How often training goes on after the death of a process or a node."""
@@ -47,23 +50,35 @@ class Group:
 
 
 def execute(group: Group, folder: Path, number: int) -> int:
-    """Run attempt `number` of the run in `folder`; 0 where it ended as it should."""
+    """Run attempt `number` of the run in `folder`, or what follows on it in this start of its job.
+
+    0 where it ended as it should, AGAIN where its job is to be started again.
+    """
     run = Run(folder)
-    attempt = run.attempt(number)
+    start = Start(run, number, int(os.environ.get(STARTS, "0")))
+    attempt = start.begin()
     _stop_on_sigterm(attempt)
-    if attempt.stop_file.exists():
-        return _end(attempt, RunState.STOPPED, "Stopped before it began.")
-    attempt.write_status(Status(state=RunState.STARTING, phase="starting the training process"))
-    try:
-        _train(group, run, attempt)
-    except Exception as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-    last = run.last
-    status = last.status()
-    if status is None or not status.state.ended:
-        how = f"Its training process was killed {MAX_DEATHS + 1} times, or Ray ended."
-        return _end(last, RunState.FAILED, f"{how} Go on with: labkit run resume {folder.name}")
-    return 1 if status.state is RunState.FAILED else 0
+    if not attempt.has_ended:
+        if start.number:  # the first is not longer than the run's time
+            _stop_in(start.left_s() - GRACE_S, attempt)
+        try:
+            _train(group, run, attempt)
+        except Exception as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        if not start.attempt.has_ended:
+            start.attempt.write_status(_last_word(start, attempt))
+    status = start.attempt.status()
+    assert status is not None, "it was written"
+    return {RunState.FAILED: 1, RunState.QUEUED: AGAIN}.get(status.state, 0)
+
+
+def _last_word(start: Start, first: Attempt) -> Status:
+    """Where training ended without having said how; `first` is the first attempt of the start."""
+    if first.stop_file.exists():
+        return start.stopped()
+    how = f"Its training process was killed {MAX_DEATHS + 1} times, or Ray ended."
+    message = f"{how} Go on with: labkit run resume {start.run.run_id}"
+    return Status(state=RunState.FAILED, message=message)
 
 
 def _train(group: Group, run: Run, attempt: Attempt) -> None:
@@ -117,6 +132,8 @@ def _train_together(group: Group, run: Run, worker: Worker) -> None:
             job_id=attempt.job_id,
             resume_from=run.newest_checkpoint(),
             reason=reason,
+            start=attempt.start,
+            after=attempt.number,
         )
         worker = replace(worker, attempt=attempt.number)
 
@@ -201,6 +218,7 @@ def _stop_on_sigterm(attempt: Attempt) -> None:
     signal.signal(signal.SIGTERM, lambda *_: attempt.stop_file.touch(mode=0o600))
 
 
-def _end(attempt: Attempt, state: RunState, message: str) -> int:
-    attempt.write_status(Status(state=state, message=message))
-    return 1 if state is RunState.FAILED else 0
+def _stop_in(seconds: float, attempt: Attempt) -> None:
+    """When the run's time is used up: in the last of its job's starts maybe before the job's."""
+    signal.signal(signal.SIGALRM, lambda *_: attempt.stop_file.touch(mode=0o600))
+    signal.setitimer(signal.ITIMER_REAL, seconds)

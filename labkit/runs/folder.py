@@ -1,6 +1,7 @@
 """The run folder: the only truth about a run.
 
     spec.toml   run.json   data/              written once, at submit
+    stop                                      a person asked it to end; gone when they resume it
     attempts/N/ attempt.json                  the job, and the checkpoint it goes on from
                 status.json metrics.jsonl log.txt checkpoints/ baselines.json
                 model/ evaluation.json card.md
@@ -25,6 +26,7 @@ from labkit.errors import DamagedFile, LabkitError
 from labkit.evaluation import Evaluation
 from labkit.paths import list_folder, private_folder, read_json, write_json
 from labkit.runs.spec import RunSpec, read_spec
+from labkit.schedulers.base import JobInfo
 
 T = TypeVar("T")
 
@@ -63,7 +65,13 @@ class Status:
     seconds_left: float | None = None
     message: str = ""
     """Why it failed or stopped, and what to do."""
+    started: str = ""
+    """When its job began to work on it; empty in an attempt that follows on another's heels."""
     updated: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def is_of(self, job: JobInfo) -> bool:
+        """Whether it was said since the job was last started."""
+        return job.started is None or datetime.fromisoformat(self.updated) >= job.started
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +90,7 @@ class _Job:
     job_id: str = ""
     resume_from: str = ""
     reason: str = ""
+    start: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +105,8 @@ class Attempt:
     """The checkpoint that it goes on from, relative to the run folder; empty for none."""
     reason: str = ""
     """Why there is this attempt after another, in words; empty where a person asked for it."""
+    start: int = 0
+    """How often its job had been started before."""
 
     @property
     def log(self) -> Path:
@@ -113,6 +124,11 @@ class Attempt:
     def status(self) -> Status | None:
         """Its last word; None where it has not said any. Raises DamagedFile."""
         return read_as(Status, self.folder / "status.json")
+
+    @property
+    def has_ended(self) -> bool:
+        status = self.status()
+        return status is not None and status.state.ended
 
     def write_status(self, status: Status) -> None:
         write_json(self.folder / "status.json", asdict(status))
@@ -161,6 +177,11 @@ class Run:
         return read_spec(self.folder / "spec.toml")
 
     @property
+    def stop_file(self) -> Path:
+        """Its presence says that a person wants the run to end: its job is not started again."""
+        return self.folder / "stop"
+
+    @property
     def dataset(self) -> Path:
         return self.folder / "data"
 
@@ -187,10 +208,20 @@ class Run:
         )
 
     def new_attempt(
-        self, *, cluster: str, job_id: str = "", resume_from: str = "", reason: str = ""
+        self,
+        *,
+        cluster: str,
+        job_id: str = "",
+        resume_from: str = "",
+        reason: str = "",
+        start: int = 0,
+        after: int | None = None,
     ) -> Attempt:
-        """The next attempt's folder. The number is taken by making the folder, so once only."""
-        number = max(self._numbers(), default=0) + 1
+        """The next attempt's folder. The number is taken by making the folder, so once only.
+
+        `after`: only if the attempt of that number is still the last. Raises LabkitError if not.
+        """
+        number = (max(self._numbers(), default=0) if after is None else after) + 1
         folder = self.folder / "attempts" / str(number)
         try:
             private_folder(folder.parent)
@@ -204,6 +235,7 @@ class Run:
             job_id=job_id,
             resume_from=resume_from,
             reason=reason,
+            start=start,
         )
         attempt.write()
         return attempt

@@ -22,7 +22,14 @@ from labkit.recipes.base import Estimate, Machine, Prepared, Task
 from labkit.runs.find import create_run
 from labkit.runs.folder import Attempt, Run
 from labkit.runs.spec import RunSpec
-from labkit.schedulers.base import JobKind, JobResources, JobSpec, Scheduler
+from labkit.schedulers.base import (
+    JobInfo,
+    JobKind,
+    JobResources,
+    JobSpec,
+    JobState,
+    Scheduler,
+)
 from labkit.settings import Site, claim_folders
 
 RAY_MEMORY_BYTES = 2**30
@@ -43,6 +50,8 @@ class Plan:
     estimate: Estimate
     cluster: str
     resources: JobResources
+    walltime_s: int
+    """How long its job may run at a time; less than the run's time where the cluster says so."""
     expected_start: datetime | None
     """None where the scheduler cannot know."""
 
@@ -80,6 +89,7 @@ async def plan_run(site: Site, spec: RunSpec) -> Plan:
         accelerator=accelerator,
         num_nodes=spec.resources.nodes,
     )
+    walltime_s = min(spec.resources.time, pool.max_walltime_s or spec.resources.time)
     return Plan(
         spec=spec,
         task=task,
@@ -87,7 +97,10 @@ async def plan_run(site: Site, spec: RunSpec) -> Plan:
         estimate=estimate,
         cluster=name,
         resources=resources,
-        expected_start=await scheduler.expected_start(_planned_job(site, spec, resources)),
+        walltime_s=walltime_s,
+        expected_start=await scheduler.expected_start(
+            _planned_job(site, spec, resources, walltime_s)
+        ),
     )
 
 
@@ -101,7 +114,8 @@ async def submit_run(site: Site, plan: Plan) -> Run:
     try:
         plan.prepared.save(private_folder(run.dataset))
         base = plan.task.base.model_dump(mode="json")
-        write_json(run.folder / "run.json", {**run.record(), "base": base})
+        known = {"base": base, "walltime_s": plan.walltime_s}
+        write_json(run.folder / "run.json", {**run.record(), **known})
         await _start(site, run, run.new_attempt(cluster=plan.cluster), plan.resources)
     except BaseException:
         run.delete()
@@ -118,6 +132,7 @@ async def resume_run(site: Site, run: Run) -> Attempt:
         raise LabkitError(f"{run.name} is still running or waiting.")
     find_model(site.catalogue, spec.base)
     resources = _resources_of(run)
+    run.stop_file.unlink(missing_ok=True)
     attempt = run.new_attempt(cluster=run.last.cluster, resume_from=run.newest_checkpoint())
     try:
         await _start(site, run, attempt, resources)
@@ -129,11 +144,14 @@ async def resume_run(site: Site, run: Run) -> Attempt:
 
 async def stop_run(site: Site, run: Run) -> bool:
     """Ask the run to save a checkpoint and end. False where it does not run."""
-    if not await _has_job(site, run):
+    job = await _job_of(site, run)
+    if job is None:
         return False
+    run.stop_file.touch(mode=0o600)  # first: what its job is asked, Slurm may ask it as well
     last = run.last
+    status = last.status()
     # Once it has said where it is, there may be something to save.
-    gently = last.status() is not None
+    gently = status is not None and status.is_of(job) and job.state is JobState.RUNNING
     await open_cluster(site, last.cluster).cancel(last.job_id, gently=gently)
     return True
 
@@ -148,24 +166,25 @@ async def delete_run(site: Site, run: Run) -> None:
 async def _job_has_ended(site: Site, run: Run) -> bool:
     """Whether the run's job is gone; one that has said its last word is waited for a little."""
     deadline = time.monotonic() + CLOSING_S
-    while await _has_job(site, run):
+    while await _job_of(site, run):
         if not _has_said_its_last(run) or time.monotonic() > deadline:
             return False
         await asyncio.sleep(0.2)
     return True
 
 
-async def _has_job(site: Site, run: Run) -> bool:
-    """Whether some cluster has a job of the run, asked by name: a damaged run knows no job id.
+async def _job_of(site: Site, run: Run) -> JobInfo | None:
+    """The run's job, on whichever cluster, asked by name: a damaged run knows no job id.
 
     Of one's own jobs alone: others choose the names of theirs.
     """
     mine = ("", getpass.getuser())
     for name in site.clusters:
         jobs = await open_cluster(site, name).jobs()
-        if any(job.name == run.run_id and job.user in mine for job in jobs.values()):
-            return True
-    return False
+        for job in jobs.values():
+            if job.name == run.run_id and job.user in mine:
+                return job
+    return None
 
 
 def _has_said_its_last(run: Run) -> bool:
@@ -197,16 +216,17 @@ def job_spec(site: Site, run: Run, attempt: Attempt, resources: JobResources) ->
         folder=run.folder,
         log=attempt.log,
         resources=resources,
-        walltime_s=asked.time,
+        walltime_s=run.record().get("walltime_s", asked.time),
         partition=asked.partition or "",
         account=asked.account or "",
         reservation=asked.reservation or "",
         environment=_environment(site, resources.num_cpus),
-        grace_s=GRACE_S,
+        grace_s=GRACE_S + CLOSING_S,
+        restart_until=run.stop_file,
     )
 
 
-def _planned_job(site: Site, spec: RunSpec, resources: JobResources) -> JobSpec:
+def _planned_job(site: Site, spec: RunSpec, resources: JobResources, walltime_s: int) -> JobSpec:
     """What a scheduler needs to say when the run would start, or why it never can."""
     asked = spec.resources
     return JobSpec(
@@ -216,7 +236,7 @@ def _planned_job(site: Site, spec: RunSpec, resources: JobResources) -> JobSpec:
         folder=site.runs,
         log=site.runs / "log.txt",
         resources=resources,
-        walltime_s=asked.time,
+        walltime_s=walltime_s,
         partition=asked.partition or "",
         account=asked.account or "",
         reservation=asked.reservation or "",

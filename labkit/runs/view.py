@@ -9,7 +9,7 @@ from labkit.clusters import open_cluster
 from labkit.errors import LabkitError
 from labkit.runs.folder import Attempt, Run, RunState, Status
 from labkit.runs.spec import read_spec_file
-from labkit.schedulers.base import JobEnd, JobInfo, JobState, Outcome
+from labkit.schedulers.base import AGAIN, JobEnd, JobInfo, JobState, Outcome
 from labkit.settings import Site
 
 _RESUME = "Go on with: labkit run resume"
@@ -65,7 +65,8 @@ async def _ask(site: Site, attempts: Sequence[Attempt]) -> _Words:
         ids = [attempt.job_id for attempt in attempts if attempt.cluster == cluster]
         try:
             scheduler = open_cluster(site, cluster)
-            jobs, ends = await scheduler.jobs(), await scheduler.ended(ids)
+            # In this order: what a job that was started again had been before is no end of it.
+            ends, jobs = await scheduler.ended(ids), await scheduler.jobs()
         except LabkitError as error:
             words.silent[cluster] = str(error)
             continue
@@ -88,15 +89,18 @@ def shown_status(
     """What to show, from the folder's last word and the scheduler's. Pure."""
     if said and said.state.ended:
         return said
-    if end:
+    if end and job is None:
         return _ended(said or Status(state=RunState.QUEUED), end, run_id)
     if said is None and job is None:
         return Status(state=RunState.QUEUED, phase="its scheduler knows nothing of it yet")
-    if said is None and job and job.state is JobState.PENDING:
-        return Status(state=RunState.QUEUED, phase=_waits(job, datetime.now().astimezone()))
-    if said is None:
-        return Status(state=RunState.STARTING, phase="starting its Ray cluster")
-    if job and job.state is JobState.ENDING:
+    so_far = said or Status(state=RunState.QUEUED)
+    if job and job.state is JobState.PENDING:
+        phase = _waits(job, datetime.now().astimezone())
+        phase = f"to be started again, {phase}" if said else phase
+        return replace(so_far, state=RunState.QUEUED, phase=phase, seconds_left=None)
+    if said is None or (job and job.state is JobState.RUNNING and not said.is_of(job)):
+        return replace(so_far, state=RunState.STARTING, phase="starting its Ray cluster")
+    if job and job.state is JobState.ENDING and said.state is not RunState.QUEUED:
         return replace(said, phase="saving a checkpoint, then ending")
     return said
 
@@ -128,11 +132,13 @@ def _expected(start: datetime | None, now: datetime) -> str:
 
 def _ended(said: Status, end: JobEnd, run_id: str) -> Status:
     how = {
-        Outcome.CANCELLED: (RunState.STOPPED, "Stopped on request."),
+        Outcome.CANCELLED: (RunState.STOPPED, end.reason or "Stopped on request."),
         Outcome.TIMEOUT: (RunState.STOPPED, "Its time was over."),
         Outcome.OUT_OF_MEMORY: (RunState.FAILED, end.reason or "It needed more memory."),
         Outcome.LOST: (RunState.FAILED, "Its processes were killed, or the machine restarted."),
     }
+    if said.state is RunState.QUEUED and end.exit_code == AGAIN:
+        how[end.outcome] = (RunState.STOPPED, f"{said.phase} It could not be started again.")
     state, message = how.get(
         end.outcome, (RunState.FAILED, f"It ended with exit code {end.exit_code}; see its log.")
     )

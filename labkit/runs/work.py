@@ -106,6 +106,8 @@ def context_of(
     base = BaseEntry.model_validate(run.record()["base"])
     own = attempt.checkpoints()
     given = run.folder / attempt.resume_from if attempt.resume_from else None
+    if given and not given.exists() and (newer := run.newest_checkpoint()):
+        given = run.folder / newer  # a node that was cut off saved once more, and dropped it
     return TrainContext(
         task=Task(config=spec.settings, base=base, data=spec.data, test=spec.test, seed=spec.seed),
         dataset=run.dataset,
@@ -140,8 +142,7 @@ def _recipe_steps(run: Run, attempt: Attempt, worker: Worker, report: Callable[.
     if not workers.is_first:
         return
     if not trained:
-        how = f"Stopped on request. Go on with: labkit run resume {run.run_id}"
-        report(state=RunState.STOPPED, phase="", message=how)
+        report(phase="saved a checkpoint")  # the driver knows why it was to end, and has the word
         return
     report(state=RunState.EVALUATING, phase="measuring on the held-out rows")
     evaluation = recipe.evaluate(context, baselines).to_dict()

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from labkit.schedulers._slurm_view import COMMENT
 from labkit.schedulers.base import JobKind, JobSpec
 from labkit.units import format_duration, format_memory
 
+WATCH = "labkit.schedulers._slurm_again"
+
 
 def arguments(job: JobSpec) -> list[str]:
     """The options for `sbatch`: numbers, names that were checked, and paths."""
@@ -18,8 +21,7 @@ def arguments(job: JobSpec) -> list[str]:
     given = [
         "--parsable",
         "--export=NIL",
-        # A session has no use for a second start, and a run is resumed with its checkpoint.
-        "--no-requeue",
+        "--requeue" if job.restart_until else "--no-requeue",
         # Where other nodes only lend themselves, the first goes on without one that is lost.
         *(["--no-kill"] if job.others else []),
         f"--job-name={job.name}",
@@ -69,6 +71,7 @@ def others_step(job: JobSpec) -> list[str]:
         "--no-kill",
         "--wait=0",
         "--mpi=none",
+        *((sys.executable, "-P", "-m", WATCH) if job.restart_until else ()),
         *job.others,
     ]
 

@@ -20,6 +20,12 @@ SHARE = "shard"
 """The type of device that is a part of a GPU: nobody gets one who did not ask for it."""
 
 
+STARTS = "LABKIT_JOB_STARTS"
+"""In the environment of a job that may be started again: how often it was started before."""
+AGAIN = 75
+"""The exit code of a job that wants to be started again, in its turn (EX_TEMPFAIL of sysexits)."""
+
+
 class JobState(StrEnum):
     PENDING = "pending"
     RUNNING = "running"
@@ -111,6 +117,12 @@ class JobSpec:
     """The job's whole environment but for what the scheduler itself adds."""
     grace_s: int = 30
     """How long the job may save its work between being asked to end and being ended."""
+    restart_until: Path | None = None
+    """Unless this file is there, the job is started again, as the same job, where its first node
+    is lost, where a job of higher priority takes its place, and where its exit code is AGAIN.
+
+    A scheduler that cannot do so leaves it alone, and STARTS out of the job's environment.
+    """
     tag: str = ""
     """By what its submitter knows it again: letters and digits, which others may read."""
     partition: str = ""

@@ -269,19 +269,24 @@ def _in_place(job: JobInfo, places: Mapping[str, Place]) -> JobInfo:
 def _write_job_file(job: JobSpec, software: Software) -> Path:
     """What the job becomes, in a file for its owner alone, beside its log.
 
-    Those of earlier jobs with the same log go: one that still waits was replaced by this.
+    Those of earlier jobs with the same log go: one that still waits was replaced by this. A job
+    that may be started again keeps its file until then; it lies in the job's folder, by its name.
     """
-    folder = private_folder(job.log.parent)
-    for earlier in folder.glob(f".{job.log.stem}-*.job"):
+    again = job.restart_until is not None
+    folder, name = (
+        (job.folder, job.name) if again else (private_folder(job.log.parent), job.log.stem)
+    )
+    for earlier in folder.glob(f".{name}-*.job"):
         earlier.unlink(missing_ok=True)
     # Slurm would make the log with the mode that its own umask leaves.
     os.close(os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
-    file = folder / f".{job.log.stem}-{secrets.token_hex(8)}.job"
+    file = folder / f".{name}-{secrets.token_hex(8)}.job"
     what = {
         "argv": command(software, job),
         "others": others_step(job),
         "environment": dict(job.environment),
         "in_image": in_image(software, job),
+        "restart_until": str(job.restart_until) if again else None,
     }
     write_json(file, what)
     return file

@@ -1,7 +1,7 @@
 """What is shown of a run: the folder's last word, unless the scheduler says that it ended."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -40,6 +40,8 @@ NEXT = job(JobState.PENDING, place=3, reason="Others are before it.", waits_for=
            people_before=2, expected_start=datetime(2126, 1, 1, tzinfo=UTC))  # fmt: skip
 STUCK = job(JobState.PENDING, place=1, reason="Ask for less time.", stuck=True)
 RUNNING = job(JobState.RUNNING)
+AGAIN = Status(state=RunState.QUEUED, phase="The time of its job was over.", step=3)
+RUNNING_SINCE_NOW = job(JobState.RUNNING, started=datetime.now(UTC) + timedelta(seconds=9))
 
 
 @pytest.mark.parametrize(
@@ -74,6 +76,15 @@ RUNNING = job(JobState.RUNNING)
         (TRAINING, None, end(Outcome.LOST, None), "failed", "the machine restarted."),
         (TRAINING, None, end(Outcome.FAILED, 3), "failed", "It ended with exit code 3; see its"),
         (None, None, end(Outcome.CANCELLED), "stopped", "Go on with: labkit run resume r"),
+        (TRAINING, None, end(Outcome.CANCELLED, reason="Preempted."), "stopped", "Preempted."),
+        # A job that is started again has the end of its earlier start behind it.
+        (TRAINING, PENDING, None, "queued", "to be started again, place 2 in the queue"),
+        (TRAINING, PENDING, end(Outcome.LOST), "queued", "to be started again"),
+        (AGAIN, RUNNING, None, "queued", "The time of its job was over."),
+        (AGAIN, job(JobState.ENDING), None, "queued", "The time of its job was over."),
+        (AGAIN, RUNNING_SINCE_NOW, None, "starting", "starting its Ray cluster"),
+        (TRAINING, RUNNING_SINCE_NOW, end(Outcome.LOST), "starting", "starting its Ray cluster"),
+        (AGAIN, None, end(Outcome.FAILED, 75), "stopped", "could not be started again."),
     ],
 )
 def test_what_is_shown(said, info, ended, state, words):

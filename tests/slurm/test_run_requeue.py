@@ -1,0 +1,93 @@
+"""Runs that outlive their job's time and its first node, on a real Slurm."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labkit.demo import demo_weights
+from tests.slurm.cluster import SlurmCluster
+from tests.slurm.slurm_lab import SlurmLab
+from tests.slurm.test_run_nodes import Terminal, begin, nodes_of, nothing_is_left, start
+from tests.waiting import wait_for
+
+
+@pytest.fixture(scope="module")
+def alice(cluster: SlurmCluster) -> Iterator[Terminal]:
+    SlurmLab(cluster)  # its settings
+    terminal = Terminal(cluster, "alice")
+    terminal.labkit("models", "add", str(demo_weights()), "--name", "minilm")
+    yield terminal
+    cluster.cancel_all()
+
+
+def attempts(folder: Path) -> list[Any]:
+    files = sorted(folder.glob("attempts/*/attempt.json"))
+    return [json.loads(file.read_text()) for file in files]
+
+
+def restarts(alice: Terminal, folder: Path) -> int:
+    asked = ["sacct", "--noheader", "--allocations", "--duplicates", "--parsable2"]
+    states = alice.cluster.output([*asked, f"--name={folder.name}", "--format=State"])
+    return states.split().count("REQUEUED")
+
+
+def longest(alice: Terminal, minutes: str) -> None:
+    alice.cluster.output(["scontrol", "update", "PartitionName=gpu", f"MaxTime={minutes}"])
+
+
+def test_a_run_whose_time_is_longer_than_a_job_may_be_goes_on_in_pieces(alice: Terminal):
+    asked = ["--epochs=10", "--patience=20"]
+    whole = begin(alice, *asked, name="whole")  # runs when the limit becomes shorter
+    longest(alice, "2")
+    try:
+        given = start(alice, *asked, "--time=30m", name="pieces")
+        assert "in pieces of 2 min" in alice.labkit(*given, "--dry-run")
+        folder = Path(alice.json(*given)["folder"])
+        wait_for(
+            lambda: nodes_of(alice, folder) == [] and restarts(alice, folder) > 0,
+            "the end of its first job's time", 120,
+        )  # fmt: skip
+        waits = alice.json("run", "show", "pieces")
+        assert waits["state"] == "queued" and waits["step"] > 0
+        assert "to be started again" in waits["phase"]
+        run = alice.json("run", "show", "pieces", "--wait")
+    finally:
+        longest(alice, "1-00:00:00")
+    assert run["state"] == "done"
+    assert restarts(alice, folder) >= 2
+    _, *others = attempts(folder)
+    for attempt in others:
+        assert attempt["reason"].startswith("The time of its job was over. Going on from the new")
+    assert alice.json("run", "show", "whole", "--wait")["state"] == "done"
+    undisturbed = alice.json("run", "show", "whole")
+    assert run["num_steps"] == undisturbed["num_steps"]
+    assert abs(run["accuracy"] - undisturbed["accuracy"]) < 0.03
+    assert not list(folder.glob(".*.job")) and not list(whole.glob(".*.job"))
+    nothing_is_left(alice)
+
+
+def test_a_run_that_loses_its_first_node_goes_on_elsewhere(alice: Terminal):
+    folder = begin(alice, "--nodes=2", "--epochs=6", name="headless")
+    head, _ = nodes_of(alice, folder)
+    alice.cluster.crash(head)
+    try:
+        run = alice.json("run", "show", "headless", "--wait")
+    finally:
+        alice.cluster.boot(head)
+    assert (run["state"], run["attempt"]) == ("done", 2)
+    _, second = attempts(folder)
+    assert second["resume_from"].startswith("attempts/1/checkpoints/step-")
+    assert "Its first node was lost" in second["reason"]
+
+
+def test_a_stop_starts_nothing_again(alice: Terminal):
+    folder = begin(alice, "--epochs=60", name="stopped")
+    alice.labkit("run", "stop", "stopped")
+    wait_for(lambda: nodes_of(alice, folder) == [], "its end", 60)
+    assert alice.json("run", "show", "stopped")["state"] == "stopped"
+    assert restarts(alice, folder) == 0
+    assert not list(folder.glob(".*.job"))
+    assert alice.cluster.output(["squeue", "--noheader", f"--name={folder.name}"]) == ""
