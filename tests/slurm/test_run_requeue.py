@@ -39,7 +39,7 @@ def longest(alice: Terminal, minutes: str) -> None:
 
 
 def test_a_run_whose_time_is_longer_than_a_job_may_be_goes_on_in_pieces(alice: Terminal):
-    asked = ["--epochs=10", "--patience=20"]
+    asked = ["--epochs=8", "--patience=20"]
     whole = begin(alice, *asked, name="whole")  # runs when the limit becomes shorter
     longest(alice, "2")
     try:
