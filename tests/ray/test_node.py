@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -194,7 +195,7 @@ def test_a_command_that_will_not_end_is_ended_after_its_grace(folder: Path) -> N
     node.stdout.readline()
     node.terminate()
     _, err = node.communicate(timeout=30)
-    assert node.returncode == 1
+    assert node.returncode == 128 + signal.SIGTERM
     assert "did not end in the time" in err
     wait_for(lambda: not left_of(folder), "every process of the node to end", 10)
 
