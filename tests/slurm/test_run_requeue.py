@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from labkit.demo import demo_weights
+from labkit.schedulers._slurm_nodes import values_of
 from tests.slurm.cluster import SlurmCluster
 from tests.slurm.slurm_lab import SlurmLab
 from tests.slurm.terminal import Terminal
@@ -30,9 +31,9 @@ def attempts(folder: Path) -> list[Any]:
 
 
 def restarts(alice: Terminal, folder: Path) -> int:
-    asked = ["sacct", "--noheader", "--allocations", "--duplicates", "--parsable2"]
-    states = alice.cluster.output([*asked, f"--name={folder.name}", "--format=State"])
-    return states.split().count("REQUEUED")
+    job_id = attempts(folder)[0]["job_id"]
+    shown = alice.cluster.output(["scontrol", "--oneliner", "show", "job", job_id])
+    return int(values_of(shown)["Restarts"])
 
 
 def longest(alice: Terminal, minutes: str) -> None:
@@ -40,16 +41,16 @@ def longest(alice: Terminal, minutes: str) -> None:
 
 
 def test_a_run_whose_time_is_longer_than_a_job_may_be_goes_on_in_pieces(alice: Terminal):
-    asked = ["--epochs=8", "--patience=20"]
+    asked = ["--epochs=14", "--patience=20"]
     whole = begin(alice, *asked, name="whole")  # runs when the limit becomes shorter
-    longest(alice, "2")
+    longest(alice, "3")
     try:
         given = start(alice, *asked, "--time=30m", name="pieces")
-        assert "in pieces of 2 min" in alice.labkit(*given, "--dry-run")
+        assert "in pieces of 3 min" in alice.labkit(*given, "--dry-run")
         folder = Path(alice.json(*given)["folder"])
         wait_for(
             lambda: nodes_of(alice, folder) == [] and restarts(alice, folder) > 0,
-            "the end of its first job's time", 120,
+            "the end of its first job's time", 180,
         )  # fmt: skip
         waits = alice.json("run", "show", "pieces")
         assert waits["state"] == "queued"
