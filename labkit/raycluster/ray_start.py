@@ -20,7 +20,7 @@ from labkit.raycluster.network import free_port, interface_of
 from labkit.raycluster.scratch import FOR_ALL
 from labkit.raycluster.secrets import secret_environment
 
-START_TIMEOUT_S = 60
+START_TIMEOUT_S = 120
 RAY_END_S = 8
 
 
@@ -32,6 +32,8 @@ def ray_environment(temp: Path, token: Path, address: str) -> dict[str, str]:
         "RAY_TMPDIR": str(temp),
         "TMPDIR": str(temp / FOR_ALL),  # what others leave there goes with it
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Ray gives its own node 30 s, which a busy one may exceed.
+        "RAY_raylet_start_wait_time_s": str(START_TIMEOUT_S),
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "5",
         "RAY_worker_num_grpc_internal_threads": "1",
         "DASHBOARD_METRIC_PORT": "0",
