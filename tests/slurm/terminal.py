@@ -17,7 +17,7 @@ class Terminal:
     def labkit(self, *given: str | Path, fails: bool = False, folder: Path | None = None) -> str:
         """What it printed; `fails`: what it said of why it failed. In their home, or the folder."""
         argv = ["env", "-C", folder or self.home, self.cluster.python.parent / "labkit", *given]
-        done = self.cluster.run(argv, user=self.user, timeout_s=240)
+        done = self.cluster.run(argv, user=self.user, timeout_s=600)
         assert bool(done.returncode) == fails, done.stdout + done.stderr
         return done.stderr if fails else done.stdout
 

@@ -59,7 +59,7 @@ def test_a_run_whose_time_is_longer_than_a_job_may_be_goes_on_in_pieces(alice: T
     finally:
         longest(alice, "1-00:00:00")
     assert run["state"] == "done"
-    assert restarts(alice, folder) >= 2
+    assert restarts(alice, folder) >= 1
     _, *others = attempts(folder)
     for attempt in others:
         assert attempt["reason"].startswith("The time of its job was over. Going on from the new")
