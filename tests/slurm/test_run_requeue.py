@@ -67,8 +67,8 @@ def test_a_run_whose_time_is_longer_than_a_job_may_be_goes_on_in_pieces(alice: T
     undisturbed = alice.json("run", "show", "whole")
     assert run["num_steps"] == undisturbed["num_steps"]
     assert abs(run["accuracy"] - undisturbed["accuracy"]) < 0.03
-    assert not list(folder.glob(".*.job")) and not list(whole.glob(".*.job"))
     nothing_is_left(alice)
+    assert not list(folder.glob(".*.job")) and not list(whole.glob(".*.job"))
 
 
 def test_a_run_whose_first_node_is_cut_off_goes_on_elsewhere(alice: Terminal):
