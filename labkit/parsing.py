@@ -7,19 +7,22 @@ all come through `parse`.
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import BaseModel, BeforeValidator, ValidationError
+from pydantic import BaseModel, BeforeValidator, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from labkit.errors import UsageError, did_you_mean, known_names
+from labkit.errors import DamagedFile, UsageError, did_you_mean, known_names
+from labkit.paths import read_json
 from labkit.units import format_duration, format_memory, parse_duration, parse_memory
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -196,3 +199,23 @@ def _metadata_in(annotation: Any) -> Iterator[Any]:
     elif get_origin(annotation) in (Union, UnionType):
         for part in get_args(annotation):
             yield from _metadata_in(part)
+
+
+def read_as(kind: type[T], file: Path) -> T | None:
+    """The JSON file's object as that dataclass; None where there is no such file."""
+    found = read_json(file)
+    return None if found is None else as_kind(kind, found, file)
+
+
+def as_kind(kind: type[T], found: dict[str, Any], file: Path) -> T:
+    """What was found in the file, checked. Raises DamagedFile naming file and key."""
+    try:
+        return _reader(kind).validate_python(found)
+    except ValidationError as error:
+        key = ".".join(map(str, error.errors()[0]["loc"]))
+        raise DamagedFile(f"{file} is damaged: {key} is wrong or missing.") from error
+
+
+@cache
+def _reader(kind: type[T]) -> TypeAdapter[T]:
+    return TypeAdapter(kind)

@@ -129,3 +129,11 @@ def read_json(path: Path) -> dict[str, Any] | None:
     if not isinstance(found, dict):
         raise DamagedFile(f"{path} is damaged: it holds no JSON object.")
     return found
+
+
+def here() -> Path:
+    """The folder that we are in. Raises UsageError where it is gone."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("The folder that you are in is gone. Change into another.") from None

@@ -1,6 +1,6 @@
 """What a run asks for, in the words of its spec, and what of it becomes a job."""
 
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -12,6 +12,14 @@ ClusterName = Annotated[
     Written("a name that the cluster knows, of letters, digits, '_', '.' and '-'"),
 ]
 """Of something of the cluster's; whether it knows it is asked before the run is submitted."""
+
+
+class Placed(TypedDict):
+    """The keys of `JobSpec` that say where a job runs and who pays; '' where nothing is said."""
+
+    partition: str
+    account: str
+    reservation: str
 
 
 class Resources(BaseModel):
@@ -37,3 +45,11 @@ class Resources(BaseModel):
     """Memory on each node, as in '8 GB'; from the estimate where it is left out."""
     time: Seconds = Field(default=8 * 3600, ge=60, le=30 * 86400)
     """The longest that the run may take, as in '45m' or '8h'."""
+
+    @property
+    def placed(self) -> Placed:
+        return Placed(
+            partition=self.partition or "",
+            account=self.account or "",
+            reservation=self.reservation or "",
+        )

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from labkit.cli.safe_text import printable
+from labkit.clusters import Looks
 from labkit.eventloop import finish
 from labkit.runs.folder import Run, Status
 from labkit.runs.view import RunView, view_runs
@@ -26,11 +27,11 @@ def follow(site: Site, run: Run) -> RunView:
         TextColumn("{task.fields[figures]}", markup=False),
         console=Console(stderr=True, highlight=False),
     )
-    said = ""
+    said, looks = "", Looks(site)
     with progress:
         bar = progress.add_task(printable(run.name), total=None, figures="")
         while True:
-            (view,) = finish(view_runs(site, [run]))
+            (view,) = finish(view_runs(site, [run], looks))
             _draw(progress, bar, view.status)
             now = printable(view.status.phase or view.status.state)
             if not progress.console.is_terminal and now != said:

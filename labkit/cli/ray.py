@@ -2,6 +2,7 @@
 
 import asyncio
 import shlex
+import shutil
 import subprocess
 import sys
 from datetime import datetime
@@ -13,13 +14,14 @@ from pydantic import ConfigDict, create_model
 
 from labkit.cli.output import AsJson, print_fields, print_json, print_table, say
 from labkit.cli.start import RUN_ON, flag, flags_of
-from labkit.errors import UsageError
+from labkit.clusters import Looks, open_cluster
+from labkit.errors import LabkitError, UsageError
 from labkit.eventloop import finish
 from labkit.parsing import parse
 from labkit.rayjobs.attach import command_beside
 from labkit.rayjobs.attach import enter as enter_job
 from labkit.rayjobs.launch import Launch, job_spec, plan_launch, submit_launch
-from labkit.rayjobs.record import RayJob, find_job, list_jobs
+from labkit.rayjobs.record import RayJob, find_job, jobs_folder, list_jobs
 from labkit.rayjobs.view import RayJobState, RayJobView, stop_job, view_jobs
 from labkit.resources import Resources
 from labkit.settings import Site, load_site
@@ -83,10 +85,7 @@ def launch(
 
 
 def _dry_run(site: Site, launch: Launch, *, as_json: bool) -> None:
-    from labkit.clusters import open_cluster
-
-    folder = site.runs / "ray-jobs" / "planned"
-    spec = job_spec(site, launch, folder)
+    spec = job_spec(site, launch, jobs_folder(site) / "planned")
     written = finish(open_cluster(site, launch.cluster).written(spec))
     if as_json:
         known = {
@@ -113,8 +112,10 @@ def _dry_run(site: Site, launch: Launch, *, as_json: bool) -> None:
 def _follow(site: Site, job: RayJob) -> int:
     from labkit.cli.follow import follow_log
 
+    looks = Looks(site)
+
     def ended() -> bool:
-        (view,) = finish(view_jobs(site, [job]))
+        (view,) = finish(view_jobs(site, [job], looks))
         return view.state.ended
 
     try:
@@ -235,10 +236,6 @@ def stop(job: JobName) -> None:
 @app.command
 def delete(job: JobName) -> None:
     """Remove what is kept of a Ray job that has ended: its record and its log."""
-    import shutil
-
-    from labkit.errors import LabkitError
-
     site = load_site()
     found = find_job(site, job)
     (view,) = finish(view_jobs(site, [found]))

@@ -11,6 +11,7 @@ from labkit.cli import show
 from labkit.cli.output import AsJson, print_json, say
 from labkit.cli.safe_text import printable
 from labkit.cli.start import Flags, flag
+from labkit.clusters import Looks
 from labkit.errors import LabkitError, UsageError
 from labkit.eventloop import finish
 from labkit.runs.cost import by_cluster, cost_of_runs
@@ -157,8 +158,10 @@ def logs(
     site = load_site()
     found = find_run(site.runs, run)
 
+    looks = Looks(site)
+
     def ended() -> bool:
-        (view,) = finish(view_runs(site, [found]))
+        (view,) = finish(view_runs(site, [found], looks))
         return view.status.state.ended
 
     follow_log(found.last.log, ended if follow else None)

@@ -14,9 +14,11 @@ from pathlib import Path
 
 from labkit.clusters import open_cluster
 from labkit.errors import UsageError
+from labkit.naming import check_name
+from labkit.paths import here
 from labkit.place import cores_of, find_pool
 from labkit.raycluster.job import node_command
-from labkit.rayjobs.record import RayJob, new_job
+from labkit.rayjobs.record import RayJob, jobs_folder, new_job
 from labkit.resources import Resources
 from labkit.schedulers.base import JobKind, JobResources, JobSpec, Pool
 from labkit.settings import Site, claim_folders
@@ -61,7 +63,7 @@ async def plan_launch(
     """
     if find_spec("ray") is None:
         raise UsageError(f"Ray is not in {sys.prefix}. Install it: pip install 'labkit[ray]'")
-    workdir = _here()
+    workdir = here()
     command = _checked(command, workdir)
     missing = [variable for variable in variables if variable not in os.environ]
     if missing:
@@ -71,7 +73,7 @@ async def plan_launch(
     resources = _resources(await find_pool(scheduler, asked, cluster), asked)
     handed = {key: os.environ[key] for key in (*HANDED_ON, *variables) if key in os.environ}
     launch = Launch(
-        name=name or _name_of(command),
+        name=check_name(name, "Ray job") if name else _name_of(command),
         command=command,
         workdir=workdir,
         environment={**site.job_environment(), **handed, "PYTHONUNBUFFERED": "1"},
@@ -80,7 +82,7 @@ async def plan_launch(
         asked=asked,
         expected_start=None,
     )
-    start = await scheduler.expected_start(job_spec(site, launch, site.runs / "planned"))
+    start = await scheduler.expected_start(job_spec(site, launch, jobs_folder(site) / "planned"))
     return replace(launch, expected_start=start)
 
 
@@ -118,19 +120,10 @@ def job_spec(site: Site, launch: Launch, folder: Path) -> JobSpec:
         log=folder / "log.txt",
         resources=launch.resources,
         walltime_s=launch.asked.time,
-        partition=launch.asked.partition or "",
-        account=launch.asked.account or "",
-        reservation=launch.asked.reservation or "",
+        **launch.asked.placed,
         environment=launch.environment,
         grace_s=GRACE_S,
     )
-
-
-def _here() -> Path:
-    try:
-        return Path.cwd()
-    except FileNotFoundError:
-        raise UsageError("The folder that you are in is gone. Change into another.") from None
 
 
 def _checked(command: Sequence[str], workdir: Path) -> list[str]:

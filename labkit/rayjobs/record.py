@@ -7,17 +7,15 @@ cluster/    how its nodes meet, with the cluster's secret while it lives
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from labkit.errors import DamagedFile
-from labkit.lookup import look_up
-from labkit.paths import list_folder, private_folder, read_json, write_json
+from labkit.naming import free_name, look_up
+from labkit.parsing import read_as
+from labkit.paths import list_folder, private_folder, write_json
 from labkit.raycluster.rendezvous import Rendezvous
 from labkit.schedulers.base import JobResources
 from labkit.settings import Site
@@ -44,7 +42,7 @@ class _Record:
 class RayJob(_Record):
     """One command on a private Ray cluster of its own."""
 
-    folder: Path = field(kw_only=True)
+    folder: Path
 
     @property
     def ray_job_id(self) -> str:
@@ -59,16 +57,18 @@ class RayJob(_Record):
         return Rendezvous(self.folder / "cluster")
 
     def write(self) -> None:
-        kept = {key: getattr(self, key) for key in _Record.__dataclass_fields__}
-        write_json(self.folder / "job.json", _reader().dump_python(_Record(**kept), mode="json"))
+        kept = {key: value for key, value in asdict(self).items() if key != "folder"}
+        plain = {"created": self.created.isoformat(), "workdir": str(self.workdir)}
+        write_json(self.folder / "job.json", kept | plain)
 
 
 def new_job(site: Site, **asked: Any) -> RayJob:
-    """A new record, written, of what was asked: the fields of `RayJob`."""
+    """A new record, written, of what was asked: the fields of `RayJob`. Its name is its own."""
     created = datetime.now(UTC)
+    asked["name"] = free_name(asked["name"], {job.name for job in list_jobs(site)[0]})
     slug = "".join(c if c.isalnum() and c.isascii() else "-" for c in asked["name"].lower())
     ray_job_id = f"{created:%Y%m%d}-{slug[:16].strip('-') or 'ray'}-{secrets.token_hex(3)}"
-    folder = private_folder(_folder(site) / ray_job_id)
+    folder = private_folder(jobs_folder(site) / ray_job_id)
     job = RayJob(folder=folder, created=created, **asked)
     job.write()
     return job
@@ -77,20 +77,16 @@ def new_job(site: Site, **asked: Any) -> RayJob:
 def read_job(folder: Path) -> RayJob:
     """Raises DamagedFile."""
     file = folder / "job.json"
-    found = read_json(file)
+    found = read_as(_Record, file)
     if found is None:
         raise DamagedFile(f"{file} is missing.")
-    try:
-        return RayJob(folder=folder, **vars(_reader().validate_python(found)))
-    except ValidationError as error:
-        key = ".".join(map(str, error.errors()[0]["loc"]))
-        raise DamagedFile(f"{file} is damaged: {key} is wrong or missing.") from error
+    return RayJob(folder=folder, **vars(found))
 
 
 def list_jobs(site: Site) -> tuple[list[RayJob], list[DamagedFile]]:
     """All Ray jobs of this person, the newest first, and what is wrong with those left out."""
     jobs, damaged = [], []
-    for folder in list_folder(_folder(site)):
+    for folder in list_folder(jobs_folder(site)):
         try:
             jobs.append(read_job(folder))
         except DamagedFile as error:
@@ -114,10 +110,6 @@ def to_dict(job: RayJob) -> Mapping[str, Any]:
     return {"ray_job": job.ray_job_id, **asdict(job)}
 
 
-def _folder(site: Site) -> Path:
+def jobs_folder(site: Site) -> Path:
+    """Where the person's Ray jobs are kept."""
     return site.runs / "ray-jobs"
-
-
-@cache
-def _reader() -> TypeAdapter[_Record]:
-    return TypeAdapter(_Record)

@@ -6,8 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from labkit.clusters import open_cluster
-from labkit.errors import LabkitError
+from labkit.clusters import Looks, Said, open_cluster, waits_in_words
 from labkit.rayjobs.record import RayJob, to_dict
 from labkit.schedulers.base import JobEnd, JobInfo, JobState, Outcome
 from labkit.settings import Site
@@ -43,22 +42,18 @@ class RayJobView:
         return {**to_dict(self.job), **said}
 
 
-async def view_jobs(site: Site, jobs: Sequence[RayJob]) -> list[RayJobView]:
-    """All of those, with one question to each cluster."""
-    views: dict[str, RayJobView] = {}
-    for cluster in {job.cluster for job in jobs}:
-        here = [job for job in jobs if job.cluster == cluster]
-        try:
-            scheduler = open_cluster(site, cluster)
-            live = await scheduler.jobs()
-            ends = await scheduler.ended([job.job_id for job in here if job.job_id not in live])
-        except LabkitError as error:
-            unknown = RayJobState.UNKNOWN
-            views |= {j.ray_job_id: RayJobView(job=j, state=unknown, message=str(error))
-                      for j in here}  # fmt: skip
-            continue
-        views |= {j.ray_job_id: shown(j, live.get(j.job_id), ends.get(j.job_id)) for j in here}
-    return [views[job.ray_job_id] for job in jobs]
+async def view_jobs(
+    site: Site, jobs: Sequence[RayJob], looks: Looks | None = None
+) -> list[RayJobView]:
+    """All of those, with one question to each cluster. Who looks often gives its `looks`."""
+    said = await (looks or Looks(site)).ask((job.cluster, job.job_id) for job in jobs)
+    return [_view(job, said[job.cluster]) for job in jobs]
+
+
+def _view(job: RayJob, said: Said) -> RayJobView:
+    if said.silent:
+        return RayJobView(job=job, state=RayJobState.UNKNOWN, message=said.silent)
+    return shown(job, said.jobs.get(job.job_id), said.ends.get(job.job_id))
 
 
 def shown(job: RayJob, info: JobInfo | None, end: JobEnd | None) -> RayJobView:
@@ -76,8 +71,7 @@ def shown(job: RayJob, info: JobInfo | None, end: JobEnd | None) -> RayJobView:
 
 def _lives(job: RayJob, info: JobInfo) -> tuple[RayJobState, str]:
     if info.state is JobState.PENDING:
-        place = f"place {info.place} in the queue" if info.place else "waiting"
-        return RayJobState.QUEUED, f"{place}: {info.reason}" if info.reason else place
+        return RayJobState.QUEUED, waits_in_words(info, datetime.now().astimezone())
     if info.state is JobState.ENDING or job.meeting.closed:
         return RayJobState.ENDING, "saving its work, then ending"
     if info.state is JobState.UNKNOWN:

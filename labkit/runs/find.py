@@ -6,23 +6,22 @@ so that what a person types means one run.
 
 import re
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 from labkit.errors import UsageError
-from labkit.lookup import look_up
+from labkit.naming import MAX_NAME, check_name, free_name, look_up
 from labkit.paths import list_folder, private_folder, write_json, write_private
 from labkit.runs.folder import Run
-from labkit.runs.spec import MAX_NAME, RunSpec, check_name, is_name, spec_toml
+from labkit.runs.spec import RunSpec, spec_toml
 
 
 def create_run(runs: Path, spec: RunSpec, summary: Mapping[str, Any]) -> Run:
     """A new run folder with its spec; the data is saved into it by the caller."""
     created = datetime.now(UTC)
-    name = _free_name(spec.name or _name_from(spec.data), _names(runs))
+    name = free_name(spec.name or _name_from(spec.data), _names(runs))
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:16].strip("-") or "run"
     run_id = f"{created:%Y%m%d}-{slug}-{secrets.token_hex(3)}"
     run = Run(private_folder(runs / run_id))
@@ -75,11 +74,3 @@ def _name_from(data: Path) -> str:
     """A run's name from the name of its data, whatever characters that has."""
     plain = "".join(c if c.isprintable() else " " for c in data.stem).strip().lstrip("-")
     return plain.strip()[: MAX_NAME - 10].strip() or "run"
-
-
-def _free_name(wanted: str, taken: Collection[str]) -> str:
-    """`wanted`, with a number behind it where another run has it already."""
-    if is_name(wanted) and wanted not in taken:
-        return wanted
-    numbered = (f"{wanted[: MAX_NAME - 10]}-{number}" for number in count(2))
-    return next(name for name in numbered if name not in taken)

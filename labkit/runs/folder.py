@@ -16,19 +16,15 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Any
 
 from labkit.errors import DamagedFile, LabkitError
 from labkit.evaluation import Evaluation
+from labkit.parsing import as_kind, read_as
 from labkit.paths import list_folder, private_folder, read_json, write_json
 from labkit.runs.spec import RunSpec, read_spec
 from labkit.schedulers.base import JobInfo
-
-T = TypeVar("T")
 
 
 class RunState(StrEnum):
@@ -152,7 +148,7 @@ class Run:
     def name(self) -> str:
         """What it is called; its id where the file that says so is damaged."""
         try:
-            return _as(_Record, self.record(), self.folder).name
+            return as_kind(_Record, self.record(), self.folder).name
         except DamagedFile:
             return self.run_id
 
@@ -160,7 +156,7 @@ class Run:
     def created(self) -> datetime:
         """When it was made; of a damaged run, when its folder was last changed."""
         try:
-            return _as(_Record, self.record(), self.folder).created.astimezone(UTC)
+            return as_kind(_Record, self.record(), self.folder).created.astimezone(UTC)
         except DamagedFile:
             return datetime.fromtimestamp(self.folder.stat().st_mtime, UTC)
 
@@ -170,7 +166,7 @@ class Run:
         found = read_json(file)
         if found is None:
             raise DamagedFile(f"{file} is missing.")
-        _as(_Record, found, file)
+        as_kind(_Record, found, file)
         return found
 
     def spec(self) -> RunSpec:
@@ -260,7 +256,7 @@ class Run:
         file = self.last.folder / "evaluation.json"
         found = read_json(file)
         if found is not None:
-            _as(Evaluation, found, file)
+            as_kind(Evaluation, found, file)
         return found
 
     def metrics(self) -> Iterator[dict[str, Any]]:
@@ -289,23 +285,3 @@ class Run:
             raise LabkitError(
                 f"{self.folder} could not be removed wholly: {error.strerror}. Delete it again."
             ) from error
-
-
-def read_as(kind: type[T], file: Path) -> T | None:
-    """The file's object as that dataclass; None where there is no such file."""
-    found = read_json(file)
-    return None if found is None else _as(kind, found, file)
-
-
-def _as(kind: type[T], found: dict[str, Any], file: Path) -> T:
-    """What was found in the file, checked. Raises DamagedFile naming file and key."""
-    try:
-        return _reader(kind).validate_python(found)
-    except ValidationError as error:
-        key = ".".join(map(str, error.errors()[0]["loc"]))
-        raise DamagedFile(f"{file} is damaged: {key} is wrong or missing.") from error
-
-
-@cache
-def _reader(kind: type[T]) -> TypeAdapter[T]:
-    return TypeAdapter(kind)

@@ -5,6 +5,7 @@ process that is killed has lost no more than the last seconds.
 """
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,8 +15,9 @@ from pathlib import Path
 
 from labkit.accelerators import ACCELERATORS
 from labkit.accelerators.base import Accelerator, Reading
+from labkit.errors import LabkitError
+from labkit.parsing import read_as
 from labkit.paths import write_json
-from labkit.runs.folder import read_as
 
 LOOK_S = 5.0
 
@@ -87,7 +89,10 @@ def _go_on(
         over = ended.wait(LOOK_S)
         readings, now = accelerator.meter(devices), time.monotonic()
         use, last = add(use, readings, len(devices), now - last, time.process_time()), now
-        write_json(file, asdict(use))
+        try:
+            write_json(file, asdict(use))
+        except LabkitError as error:  # the next look may write it
+            print(error, file=sys.stderr)
         if over:
             return
 

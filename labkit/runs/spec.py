@@ -14,34 +14,13 @@ import tomlkit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializeAsAny, create_model
 
 from labkit.errors import UsageError, did_you_mean, known_names
+from labkit.naming import NAME_IN_WORDS, check_name
 from labkit.parsing import Written, parse, read_toml
-from labkit.paths import from_home
+from labkit.paths import from_home, here
 from labkit.recipes import RECIPES
 from labkit.resources import Resources
 
 SPEC_VERSION = 1
-MAX_NAME = 80
-NAME_IN_WORDS = (
-    f"1 to {MAX_NAME} visible characters, the first of them no '-', without '/', "
-    "line breaks and other control characters, and not 'last'"
-)
-
-
-def check_name(name: str) -> str:
-    """The name, where a run may have it. Raises UsageError.
-
-    It is typed as an argument and printed on a line: nothing in it may pass for an option,
-    a folder or a command to the terminal.
-    """
-    if not is_name(name):
-        found = name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"
-        raise UsageError(f"{found!r} cannot be a run's name. Allowed: {NAME_IN_WORDS}.")
-    return name
-
-
-def is_name(name: str) -> bool:
-    fits = 0 < len(name) <= MAX_NAME and name.isprintable() and name == name.strip()
-    return fits and name[0] != "-" and "/" not in name and name != "last"
 
 
 def _check_path(path: Path) -> Path:
@@ -126,7 +105,7 @@ def spec_from_flat(
             )
         _put(merged, keys[key], value)
     model = spec_model(recipe)
-    return parse(model, _absolute(merged, _here()), source=source, shown=written)
+    return parse(model, _absolute(merged, here()), source=source, shown=written)
 
 
 def read_spec_file(path: Path) -> dict[str, Any]:
@@ -198,13 +177,6 @@ def _check_places(
                  if len(keys.get(key, ())) > 1]  # fmt: skip
     if misplaced:
         raise UsageError("\n".join([f"Wrong in {source}:", *misplaced]))
-
-
-def _here() -> Path:
-    try:
-        return Path.cwd()
-    except FileNotFoundError:
-        raise UsageError("The folder that you are in is gone. Change into another.") from None
 
 
 def _put(target: dict[str, Any], path: tuple[str, ...], value: Any) -> None:

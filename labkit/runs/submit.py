@@ -217,9 +217,7 @@ def job_spec(site: Site, run: Run, attempt: Attempt, resources: JobResources) ->
         log=attempt.log,
         resources=resources,
         walltime_s=run.record().get("walltime_s", asked.time),
-        partition=asked.partition or "",
-        account=asked.account or "",
-        reservation=asked.reservation or "",
+        **asked.placed,
         environment=_environment(site, resources.num_cpus),
         grace_s=GRACE_S + CLOSING_S,
         restart_until=run.stop_file,
@@ -237,9 +235,7 @@ def _planned_job(site: Site, spec: RunSpec, resources: JobResources, walltime_s:
         log=site.runs / "log.txt",
         resources=resources,
         walltime_s=walltime_s,
-        partition=asked.partition or "",
-        account=asked.account or "",
-        reservation=asked.reservation or "",
+        **asked.placed,
     )
 
 

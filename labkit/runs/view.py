@@ -1,11 +1,11 @@
 """A run as a person sees it: the folder's last word, unless the scheduler says it ended."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from labkit.clusters import open_cluster
+from labkit.clusters import Looks, Said, waits_in_words
 from labkit.errors import LabkitError
 from labkit.runs.folder import Attempt, Run, RunState, Status
 from labkit.runs.spec import read_spec_file
@@ -38,41 +38,17 @@ class RunView:
         }
 
 
-async def view_runs(site: Site, runs: Sequence[Run]) -> list[RunView]:
+async def view_runs(site: Site, runs: Sequence[Run], looks: Looks | None = None) -> list[RunView]:
     """All those runs, with one question to each cluster for all of them.
 
     A run whose files are damaged is shown as such; a cluster that cannot be asked is named
-    in the message of its runs.
+    in the message of its runs. Who looks again and again gives its `looks`.
     """
     lasts = {run.run_id: _last(run) for run in runs}
-    words = await _ask(site, [last for last in lasts.values() if isinstance(last, Attempt)])
+    asked = [(last.cluster, last.job_id) for last in lasts.values() if isinstance(last, Attempt)]
+    said = await (looks or Looks(site)).ask(asked)
     # Read after the schedulers were asked: a job that has ended says no more.
-    return [_view(run, lasts[run.run_id], words) for run in runs]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Words:
-    """What the schedulers say, by cluster and job id, and the clusters that say nothing."""
-
-    jobs: dict[tuple[str, str], JobInfo] = field(default_factory=dict)
-    ends: dict[tuple[str, str], JobEnd] = field(default_factory=dict)
-    silent: dict[str, str] = field(default_factory=dict)
-
-
-async def _ask(site: Site, attempts: Sequence[Attempt]) -> _Words:
-    words = _Words()
-    for cluster in {attempt.cluster for attempt in attempts}:
-        ids = [attempt.job_id for attempt in attempts if attempt.cluster == cluster]
-        try:
-            scheduler = open_cluster(site, cluster)
-            # In this order: what a job that was started again had been before is no end of it.
-            ends, jobs = await scheduler.ended(ids), await scheduler.jobs()
-        except LabkitError as error:
-            words.silent[cluster] = str(error)
-            continue
-        words.jobs.update({(cluster, job_id): job for job_id, job in jobs.items()})
-        words.ends.update({(cluster, job_id): end for job_id, end in ends.items()})
-    return words
+    return [_view(run, lasts[run.run_id], said) for run in runs]
 
 
 def _last(run: Run) -> Attempt | LabkitError | None:
@@ -95,7 +71,7 @@ def shown_status(
         return Status(state=RunState.QUEUED, phase="its scheduler knows nothing of it yet")
     so_far = said or Status(state=RunState.QUEUED)
     if job and job.state is JobState.PENDING:
-        phase = _waits(job, datetime.now().astimezone())
+        phase = waits_in_words(job, datetime.now().astimezone())
         phase = f"to be started again, {phase}" if said else phase
         return replace(so_far, state=RunState.QUEUED, phase=phase, seconds_left=None)
     if said is None or (job and job.state is JobState.RUNNING and not said.is_of(job)):
@@ -103,31 +79,6 @@ def shown_status(
     if job and job.state is JobState.ENDING and said.state is not RunState.QUEUED:
         return replace(said, phase="saving a checkpoint, then ending")
     return said
-
-
-def _waits(job: JobInfo, now: datetime) -> str:
-    """Its place, why it waits and until when: 'place 2 in the queue: …'. `now` has the zone."""
-    if job.stuck:
-        return f"it will not start as it is. {job.reason}"
-    place = f"place {job.place} in the queue" if job.place else "waiting"
-    why = f"waiting for {job.waits_for}{_people(job)}." if job.waits_for else job.reason
-    why = " ".join(filter(None, [why, _expected(job.expected_start, now)]))
-    return f"{place}: {why}" if why else place
-
-
-def _people(job: JobInfo) -> str:
-    if not job.people_before:
-        return ""
-    people = "1 other person" if job.people_before == 1 else f"{job.people_before} other people"
-    return f", {people} before you"
-
-
-def _expected(start: datetime | None, now: datetime) -> str:
-    if start is None or start <= now:
-        return ""
-    there = start.astimezone(now.tzinfo)
-    day = "" if there.date() == now.date() else f"{there:%d %B}, "
-    return f"Expected to start by {day}{there:%H:%M} ({there:%Z})."
 
 
 def _ended(said: Status, end: JobEnd, run_id: str) -> Status:
@@ -147,12 +98,12 @@ def _ended(said: Status, end: JobEnd, run_id: str) -> Status:
     )
 
 
-def _view(run: Run, last: Attempt | LabkitError | None, words: _Words) -> RunView:
+def _view(run: Run, last: Attempt | LabkitError | None, said: Mapping[str, Said]) -> RunView:
     number = last.number if isinstance(last, Attempt) else 0
     try:
         run.record()
         read_spec_file(run.folder / "spec.toml")
-        status = _status(run, last, words)
+        status = _status(run, last, said)
         tuned = (run.evaluation() or {}).get("tuned") if number else None
     except LabkitError as error:
         status, tuned = Status(state=RunState.DAMAGED, message=str(error)), None
@@ -167,12 +118,15 @@ def _view(run: Run, last: Attempt | LabkitError | None, words: _Words) -> RunVie
     )
 
 
-def _status(run: Run, last: Attempt | LabkitError | None, words: _Words) -> Status:
+def _status(run: Run, last: Attempt | LabkitError | None, said: Mapping[str, Said]) -> Status:
     if last is None:
         return Status(state=RunState.QUEUED, phase="being prepared")
     if isinstance(last, LabkitError):
         raise last
-    key = (last.cluster, last.job_id)
-    status = shown_status(last.status(), words.jobs.get(key), words.ends.get(key), run.run_id)
-    silent = words.silent.get(last.cluster)
-    return replace(status, message=silent) if silent and not status.state.ended else status
+    here = said[last.cluster]
+    status = shown_status(
+        last.status(), here.jobs.get(last.job_id), here.ends.get(last.job_id), run.run_id
+    )
+    if here.silent and not status.state.ended:
+        return replace(status, message=here.silent)
+    return status

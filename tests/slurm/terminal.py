@@ -1,10 +1,15 @@
 """What a person types on the machine that they sign in to."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from labkit.demo import demo_weights
 from tests.slurm.cluster import SlurmCluster
+from tests.slurm.slurm_lab import SlurmLab
+from tests.waiting import wait_for
 
 
 class Terminal:
@@ -24,3 +29,21 @@ class Terminal:
     def json(self, *given: str | Path, folder: Path | None = None) -> Any:
         group, verb, *rest = given
         return json.loads(self.labkit(group, verb, "--json", *rest, folder=folder))
+
+    def leaves_nothing(self) -> None:
+        """Wait until no process and no file of theirs is left on any node."""
+
+        def left() -> dict[str, str]:
+            return self.cluster.left_by(self.user)
+
+        wait_for(lambda: not left(), "the nodes to be clean", 60, seen=left)
+
+
+@contextmanager
+def terminal_with_model(cluster: SlurmCluster, user: str) -> Iterator[Terminal]:
+    """That of a person who has a base model, 'minilm'; their jobs end with it."""
+    SlurmLab(cluster)  # its settings
+    terminal = Terminal(cluster, user)
+    terminal.labkit("models", "add", demo_weights(), "--name", "minilm")
+    yield terminal
+    cluster.cancel_all()

@@ -63,13 +63,6 @@ def told(alice: Terminal, name: str) -> dict[str, Any]:
     return json.loads(line.removeprefix("TOLD "))
 
 
-def nothing_is_left(alice: Terminal) -> None:
-    def left() -> dict[str, str]:
-        return alice.cluster.left_by("alice")
-
-    wait_for(lambda: not left(), "the nodes to be clean", 60, seen=left)
-
-
 def test_a_script_runs_unchanged_on_two_nodes(alice: Terminal, work: Path):
     job = launch(alice, work, "--name=two")
     alice.labkit("ray", "logs", "-f", "two")
@@ -80,7 +73,7 @@ def test_a_script_runs_unchanged_on_two_nodes(alice: Terminal, work: Path):
     folder = Path(job["folder"])
     assert folder.stat().st_mode & 0o77 == 0 and (folder / "log.txt").stat().st_mode & 0o77 == 0
     assert not (folder / "cluster" / "token").exists()
-    nothing_is_left(alice)
+    alice.leaves_nothing()
 
 
 def test_attach_is_for_the_owner_alone_and_stop_leaves_nothing(alice: Terminal, work: Path):
@@ -125,7 +118,7 @@ def test_attach_is_for_the_owner_alone_and_stop_leaves_nothing(alice: Terminal, 
 
     alice.labkit("ray", "stop", "held")
     wait_for(lambda: alice.json("ray", "status", "held")["state"] == "stopped", "its end")
-    nothing_is_left(alice)
+    alice.leaves_nothing()
 
 
 def test_what_cannot_run_is_said_before_it_is_submitted(alice: Terminal, work: Path):

@@ -7,20 +7,15 @@ from typing import Any
 
 import pytest
 
-from labkit.demo import demo_weights
 from tests.slurm.cluster import SlurmCluster
-from tests.slurm.slurm_lab import SlurmLab
-from tests.slurm.terminal import Terminal
+from tests.slurm.terminal import Terminal, terminal_with_model
 from tests.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
 def alice(cluster: SlurmCluster) -> Iterator[Terminal]:
-    SlurmLab(cluster)  # its settings
-    terminal = Terminal(cluster, "alice")
-    terminal.labkit("models", "add", str(demo_weights()), "--name", "minilm")
-    yield terminal
-    cluster.cancel_all()
+    with terminal_with_model(cluster, "alice") as terminal:
+        yield terminal
 
 
 def start(alice: Terminal, *given: str, name: str) -> Sequence[str]:
@@ -66,7 +61,7 @@ def test_a_run_over_two_nodes_learns_what_one_node_does(alice: Terminal):
     assert slurm["core_hours_held"] > cost["core_hours_held"]
     card = Path(two["folder"]) / "attempts" / "1" / "card.md"
     assert "2 × " in card.read_text()
-    nothing_is_left(alice)
+    alice.leaves_nothing()
 
 
 def begin(alice: Terminal, *given: str, name: str) -> Path:
@@ -83,13 +78,6 @@ def nodes_of(alice: Terminal, folder: Path) -> list[str]:
     return alice.cluster.output(["scontrol", "show", "hostnames", names]).split() if names else []
 
 
-def nothing_is_left(alice: Terminal) -> None:
-    def left() -> dict[str, str]:
-        return alice.cluster.left_by("alice")
-
-    wait_for(lambda: not left(), "the nodes to be clean", 60, seen=left)
-
-
 def test_a_stop_saves_where_it_is_and_resume_goes_on_from_there(alice: Terminal):
     name = "stopped"
     folder = begin(alice, "--nodes=2", "--epochs=60", name=name)
@@ -102,7 +90,7 @@ def test_a_stop_saves_where_it_is_and_resume_goes_on_from_there(alice: Terminal)
     assert state["step"] >= run["step"] > 0
     # In the midst of an epoch: not the checkpoint that each epoch's end leaves.
     assert state["batch"] > 0
-    nothing_is_left(alice)
+    alice.leaves_nothing()
 
     alice.labkit("run", "resume", name)
     attempt = json.loads((folder / "attempts" / "2" / "attempt.json").read_text())
@@ -132,4 +120,4 @@ def test_a_run_that_loses_a_node_goes_on_with_those_left(alice: Terminal):
         "from pathlib import Path; from labkit.raycluster.scratch import sweep; sweep(Path('/tmp'))"
     )
     alice.cluster.run([alice.cluster.python, "-c", sweep], user="alice", node=lost)
-    nothing_is_left(alice)
+    alice.leaves_nothing()

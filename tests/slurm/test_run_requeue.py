@@ -7,22 +7,17 @@ from typing import Any
 
 import pytest
 
-from labkit.demo import demo_weights
 from labkit.schedulers._slurm_nodes import values_of
 from tests.slurm.cluster import SlurmCluster
-from tests.slurm.slurm_lab import SlurmLab
-from tests.slurm.terminal import Terminal
-from tests.slurm.test_run_nodes import begin, nodes_of, nothing_is_left, start
+from tests.slurm.terminal import Terminal, terminal_with_model
+from tests.slurm.test_run_nodes import begin, nodes_of, start
 from tests.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
 def alice(cluster: SlurmCluster) -> Iterator[Terminal]:
-    SlurmLab(cluster)  # its settings
-    terminal = Terminal(cluster, "alice")
-    terminal.labkit("models", "add", str(demo_weights()), "--name", "minilm")
-    yield terminal
-    cluster.cancel_all()
+    with terminal_with_model(cluster, "alice") as terminal:
+        yield terminal
 
 
 def attempts(folder: Path) -> list[Any]:
@@ -67,7 +62,7 @@ def test_a_run_whose_time_is_longer_than_a_job_may_be_goes_on_in_pieces(alice: T
     undisturbed = alice.json("run", "show", "whole")
     assert run["num_steps"] == undisturbed["num_steps"]
     assert abs(run["accuracy"] - undisturbed["accuracy"]) < 0.03
-    nothing_is_left(alice)
+    alice.leaves_nothing()
     assert not list(folder.glob(".*.job")) and not list(whole.glob(".*.job"))
 
 

@@ -81,3 +81,4 @@ def test_a_module_that_is_not_there_is_said_in_the_log(lab: SlurmLab):
     said = "labkit: the module lost could not be loaded."
     wait_for(lambda: log.exists() and said in log.read_text(), "the sentence", seen=lab.hub_log)
     wait_for(lambda: not bob.session("bob"), "the session's end")
+    assert log.read_text().count(said) == 1 and "Serving notebooks" not in log.read_text()

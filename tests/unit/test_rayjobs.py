@@ -36,14 +36,14 @@ def scheduler(monkeypatch: pytest.MonkeyPatch) -> FakeScheduler:
     scheduler = FakeScheduler()
     one = pool()
     scheduler.pools = [replace(one, nodes=[*one.nodes, *one.nodes])]
-    for module in ("launch", "view", "attach"):
-        monkeypatch.setattr(f"labkit.rayjobs.{module}.open_cluster", lambda *_: scheduler)
+    for module in ("clusters", "rayjobs.launch", "rayjobs.view", "rayjobs.attach"):
+        monkeypatch.setattr(f"labkit.{module}.open_cluster", lambda *_: scheduler)
     return scheduler
 
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "work"
+    folder = tmp_path / "project"
     folder.mkdir()
     (folder / "train.py").write_text("")
     python_of(folder / "python3", sys.prefix)
@@ -101,7 +101,7 @@ async def test_what_is_left_out_is_the_nodes_cores_and_their_part_of_its_memory(
         ([], "A command is needed, behind '--'"),
         (["nothing-of-the-kind"], "No program 'nothing-of-the-kind' is here"),
         (["./train.py"], "For a script, say what runs it: labkit ray launch -- python ./train.py"),
-        (["./python3", "-u", "gone.py"], "There is no file .*/work/gone.py"),
+        (["./python3", "-u", "gone.py"], "There is no file .*/project/gone.py"),
     ],
 )
 async def test_a_command_that_cannot_run_is_refused(site, scheduler, work, command, said):
@@ -117,6 +117,12 @@ async def test_another_python_is_refused_since_workers_would_lack_its_packages(
     python_of(other, "/opt/other")
     with pytest.raises(UsageError, match=r"runs in /opt/other \(ray 2.9.0\), and Ray's workers"):
         await plan_launch(site, [str(other), "train.py"], Resources())
+
+
+async def test_names_are_checked_and_each_its_own(site, scheduler, work):
+    with pytest.raises(UsageError, match="'--x' cannot be a Ray job's name. Allowed: 1 to 80"):
+        await plan_launch(site, SCRIPT, Resources(), name="--x")
+    assert [ray_job(site).name for _ in range(2)] == ["train", "train-2"]
 
 
 async def test_a_variable_that_is_not_set_is_named(site, scheduler, work):

@@ -65,9 +65,12 @@ async def test_a_limit_of_a_group_is_named_by_its_path(ask, changes, said):
     assert said in str(caught.value)
 
 
-async def test_who_is_in_no_such_group_has_no_such_limit(ask):
-    await ask("staff", gpus=4, memory=100 * GB, nodes=8)
-    await ask(name="large")
+async def test_who_is_in_no_such_group_has_no_such_limit(ask, scheduler):
+    asked = {"gpus": 4, "memory": 100 * GB, "nodes": 8}
+    with pytest.raises(UsageError, match="limits.students"):
+        await ask("students", **asked)
+    for groups, name, changes in ((("staff",), "notebook", asked), ((), "large", {})):
+        assert await ask(*groups, name=name, **changes) is None
 
 
 async def test_profiles_as_they_are_and_no_more(ask):

@@ -34,7 +34,8 @@ def test_what_is_shown_of_a_nonce_is_not_the_nonce(tags):
 
 def test_the_helper_takes_the_nonce(tags):
     request = {"options": {"profile": "x"}, "server": "", "environment": {}}
-    SessionRequest.model_validate({**request, "nonce": tags.new_nonce()})
+    nonce = tags.new_nonce()
+    assert SessionRequest.model_validate({**request, "nonce": nonce}).nonce == nonce
 
 
 def test_another_hub_and_a_copy_of_this_one_have_not_issued_it(tags, tmp_path):

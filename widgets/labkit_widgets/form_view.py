@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import LabkitError
+from labkit.naming import NAME_IN_WORDS
 from labkit.parsing import WrongValues
 from labkit.recipes import RECIPES
 from labkit.resources import Resources
-from labkit.runs.spec import NAME_IN_WORDS
 from labkit.units import format_memory
 from labkit_widgets.code import cell, command
 from labkit_widgets.fields import as_titles, columns_of, form_fields, title

@@ -68,8 +68,7 @@ def _facts(plan: Plan) -> Sequence[dict[str, str]]:
 
 def _place(plan: Plan) -> str:
     """What was named of the cluster's: 'partition gpu, account p123'."""
-    keys = ("partition", "account", "reservation")
-    named = {key: getattr(plan.spec.resources, key) for key in keys}
+    named = plan.spec.resources.placed
     return ", ".join(f"{key} {name}" for key, name in named.items() if name)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from labkit.clusters import Looks
 from labkit.data.load import load_table
 from labkit.errors import LabkitError
 from labkit.eventloop import finish
@@ -36,6 +37,7 @@ class RunPage:
         self.site, self.run, self.background, self.left = site, run, background, left
         self.metrics = Metrics(run)
         self.view: RunView | None = None
+        self._looks = Looks(site)
         self.gone = False
         self.problems: dict[str, str] = {}
         """Of each kind of work, why it failed."""
@@ -56,7 +58,7 @@ class RunPage:
             self.gone = True
             return False
         try:
-            (view,) = finish(view_runs(self.site, [self.run]))
+            (view,) = finish(view_runs(self.site, [self.run], self._looks))
             self.metrics.look()
         except FileNotFoundError:  # it is being deleted just now
             self.gone = not self.run.folder.exists()
@@ -76,7 +78,8 @@ class RunPage:
 
     def stop(self, act: acts.Stop) -> None:
         self._do("stop", "Asking it to save a checkpoint and end …",
-                 lambda: finish(stop_run(self.site, self.run)), lambda _: None)  # fmt: skip
+                 lambda: finish(stop_run(self.site, self.run)),
+                 lambda _: self._looks.forget())  # fmt: skip
 
     def resume(self, act: acts.Resume) -> None:
         self.cost = None
