@@ -204,6 +204,8 @@ class Site(_Part):
     network: str = Field(default="", pattern=r"^[\w.:-]{0,15}$")
     """The network interface by which nodes of one job reach each other, as in 'ib0'; left out, the
     one that their host names lead to."""
+    ray_tls: bool = True
+    """Whether Ray's channels between the nodes of a job are encrypted. The token is always on."""
     environment: Environment = Environment()
     clusters: dict[str, Cluster] = Field(default_factory=lambda: {"local": Cluster()}, min_length=1)
     """The clusters by name; the first is the one that is used where none is named."""

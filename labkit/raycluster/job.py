@@ -22,4 +22,5 @@ def node_command(
         f"--scratch={site.scratch}",
         f"--grace-s={grace_s}",
         *([f"--network={site.network}"] if site.network else []),
+        *([] if site.ray_tls else ["--no-tls"]),
     ]

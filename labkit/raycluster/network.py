@@ -28,6 +28,11 @@ def own_address(interface: str = "") -> str:
     raise LabkitError("This node has no address that others could reach.")
 
 
+def all_addresses() -> list[str]:
+    """Every IPv4 address of this node, loopback's too."""
+    return sorted({address for found in _addresses().values() for address in found})
+
+
 def address_towards(address: str) -> str:
     """This node's address as the one at `address` ('host:port') sees it."""
     host, _, port = address.rpartition(":")

@@ -29,6 +29,7 @@ from labkit.raycluster.ray_start import (
 )
 from labkit.raycluster.rendezvous import Head, Rendezvous
 from labkit.raycluster.scratch import private_temp, sweep
+from labkit.raycluster.secrets import fetch_certificate
 
 JOIN_TIMEOUT_S = 180
 """How long nodes wait for the head, and the head for all nodes."""
@@ -52,6 +53,8 @@ class NodeSpec:
     """A local disk with a short path."""
     network: str = ""
     """The network interface by which the nodes reach each other; '' for the host name's."""
+    tls: bool = True
+    """Whether Ray's channels are encrypted; the head's word holds for all."""
     grace_s: float = 60
     """How long the command may take to save its work when it is asked to end."""
     dashboard: bool = False
@@ -83,7 +86,7 @@ def run_head(spec: NodeSpec) -> int:
             "a file system that all nodes see."
         )
     meeting = Rendezvous(spec.rendezvous)
-    meeting.open()
+    meeting.open(tls=spec.tls)
     dashboard = free_port() if spec.dashboard and has_dashboard() else None
     own = own_address(spec.network) if spec.num_nodes > 1 else "127.0.0.1"
     try:
@@ -102,6 +105,7 @@ def run_head(spec: NodeSpec) -> int:
                     meeting.publish(head)
                     if spec.num_nodes > 1:
                         _wait_for_nodes(spec, meeting, environment)
+                    meeting.lock()
                     return _run_command(spec, environment, ray, address)
                 finally:
                     meeting.close()
@@ -142,6 +146,7 @@ def _leave(*_: object) -> None:
 
 
 def _environment(spec: NodeSpec, temp: Path, meeting: Rendezvous, own: str) -> dict[str, str]:
+    fetch_certificate(meeting.folder, temp)
     environment = {**os.environ, **ray_environment(temp, meeting.token, own)}
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
         environment.pop(name, None)  # of a cluster around us

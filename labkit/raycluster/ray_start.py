@@ -28,7 +28,7 @@ def ray_environment(temp: Path, token: Path, address: str) -> dict[str, str]:
     """What Ray's processes, the command and its workers find beside the job's environment."""
     network = interface_of(address)
     return {
-        **secret_environment(token),
+        **secret_environment(token, temp),
         "RAY_TMPDIR": str(temp),
         "TMPDIR": str(temp / FOR_ALL),  # what others leave there goes with it
         "RAY_USAGE_STATS_ENABLED": "0",

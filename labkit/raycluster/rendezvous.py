@@ -1,6 +1,7 @@
 """How the nodes of a job find each other: files of a 0700 folder that all of them see.
 
 - token: the Ray cluster's secret, made by the head
+- authority.key, authority.crt: who signs the nodes' certificates, until all have joined
 - address.json: where the head listens, once it does, and its dashboard and temp folder
 - node-NAME.json: one for each other node that came to join, until it has left
 - ended.json: the head's last word
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from labkit.errors import LabkitError
 from labkit.paths import private_folder, read_json, write_json
-from labkit.raycluster.secrets import write_token
+from labkit.raycluster.secrets import drop_authority, write_authority, write_token
 
 LOOK_EVERY_S = 0.1
 
@@ -47,12 +48,14 @@ class Rendezvous:
     def token(self) -> Path:
         return self.folder / "token"
 
-    def open(self) -> None:
-        """Make folder and secret: the head's part."""
+    def open(self, *, tls: bool) -> None:
+        """Make folder and secrets: the head's part."""
         private_folder(self.folder)
         for left in self.folder.iterdir():
             left.unlink()
         write_token(self.folder)
+        if tls:
+            write_authority(self.folder)
 
     def publish(self, head: Head) -> None:
         write_json(self.folder / "address.json", vars(head))
@@ -62,10 +65,15 @@ class Rendezvous:
         found = read_json(self.folder / "address.json")
         return Head(**found) if found else None
 
+    def lock(self) -> None:
+        """No other node can join any more."""
+        drop_authority(self.folder)
+
     def close(self) -> None:
-        """Tell the others that the head has ended, and take the secret away."""
+        """Tell the others that the head has ended, and take the secrets away."""
         write_json(self.folder / "ended.json", {})
         self.token.unlink(missing_ok=True)
+        self.lock()
 
     @property
     def closed(self) -> bool:

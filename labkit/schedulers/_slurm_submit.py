@@ -15,8 +15,11 @@ from labkit.units import format_duration, format_memory
 WATCH = "labkit.schedulers._slurm_again"
 
 
-def arguments(job: JobSpec) -> list[str]:
-    """The options for `sbatch`: numbers, names that were checked, and paths."""
+def arguments(job: JobSpec, *, share_nodes: bool = False) -> list[str]:
+    """The options for `sbatch`: numbers, names that were checked, and paths.
+
+    `share_nodes`: whether other people's jobs may be on the nodes of one that has several.
+    """
     asked = job.resources
     given = [
         "--parsable",
@@ -24,6 +27,7 @@ def arguments(job: JobSpec) -> list[str]:
         "--requeue" if job.restart_until else "--no-requeue",
         # Where other nodes only lend themselves, the first goes on without one that is lost.
         *(["--no-kill"] if job.others else []),
+        *(["--exclusive=user"] if job.others and not share_nodes else []),
         f"--job-name={job.name}",
         f"--comment={COMMENT}{job.kind}:{job.tag}",
         f"--chdir={job.folder}",

@@ -68,6 +68,9 @@ class SlurmSettings(BaseModel):
     """Lines of shell at the start of each job, as in 'module load cuda'."""
     accelerators: dict[str, str] = {}
     """The kind of accelerator of each type of device that is not NVIDIA's, as in mi300x = 'amd'."""
+    share_nodes: bool = False
+    """Whether other people's jobs may be on the nodes of a run or Ray job that has several. The
+    channels by which torch's workers exchange gradients (gloo, NCCL) have no secret."""
     timeout: Seconds = Field(default=10, ge=1, le=120)
     """How long Slurm may take to answer."""
     queries_a_minute: int = Field(default=12, ge=6, le=600)
@@ -98,7 +101,7 @@ class SlurmScheduler:
         job_file = _write_job_file(job, software)
         text = self._script(software, job_file)
         try:
-            printed = await self._sbatch(job, *arguments(job), text=text)
+            printed = await self._sbatch(job, *self._arguments(job), text=text)
         except BaseException:
             job_file.unlink(missing_ok=True)
             raise
@@ -192,7 +195,7 @@ class SlurmScheduler:
 
     async def expected_start(self, job: JobSpec) -> datetime | None:
         job = self._placed(job)
-        said = await self._sbatch(job, "--test-only", *arguments(job), text="#!/bin/sh\n")
+        said = await self._sbatch(job, "--test-only", *self._arguments(job), text="#!/bin/sh\n")
         found = re.search(r"to start at (\S+)", said)
         return parse_time(found[1]) if found else None
 
@@ -240,7 +243,10 @@ class SlurmScheduler:
         text = self._script(software, job.log.with_name("FILE.job"))
         runs = [command(software, job), others_step(job)]
         lines = [f"# FILE.job: {shlex.join(argv)}" for argv in runs if argv]
-        return "\n".join([shlex.join(["sbatch", *arguments(job)]), "", text, *lines])
+        return "\n".join([shlex.join(["sbatch", *self._arguments(job)]), "", text, *lines])
+
+    def _arguments(self, job: JobSpec) -> list[str]:
+        return arguments(job, share_nodes=self._settings.share_nodes)
 
     def _script(self, software: Software, job_file: Path) -> str:
         lines = [*self._settings.prologue, *module_lines(software)]

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -152,7 +153,6 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def lab(tiny_encoder: Path) -> Iterator[Lab]:
     """A lab under a short path, as Ray's sockets need; whatever of it still lives is ended."""
     import shutil
-    import tempfile
 
     folder = Path(tempfile.mkdtemp(prefix="lt", dir="/tmp"))
     lab = Lab(folder, tiny_encoder)
@@ -166,3 +166,10 @@ def lab(tiny_encoder: Path) -> Iterator[Lab]:
             if identity := identify(pid):
                 send_signal(identity, signal.SIGKILL)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """One with a short path, for nodes."""
+    with tempfile.TemporaryDirectory(prefix="ln", dir="/tmp") as name:
+        yield Path(name)

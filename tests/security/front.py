@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from labkit_spawners.certificates import make_authority, sign
+from labkit.certificates import make_authority, sign
 from labkit_spawners.proxy import installed_at, node
 from tests.hub.real_lab import free_ports
 
@@ -18,7 +18,7 @@ DOMAIN = "lab.localhost"
 def web_server(folder: Path, port: int, behind: int) -> Iterator[None]:
     """TLS for the domain and all names below it, in front of what listens on `behind`."""
     names = (DOMAIN, f"*.{DOMAIN}")
-    pair = sign("front", make_authority("test"), names, timedelta(days=1))
+    pair = sign("front", make_authority("test", timedelta(days=1)), names, timedelta(days=1))
     (folder / "front.key").write_text(pair.key_pem)
     (folder / "front.crt").write_text(pair.certificate_pem)
     program = installed_at() / "node_modules/configurable-http-proxy/bin/configurable-http-proxy"

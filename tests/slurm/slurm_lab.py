@@ -15,6 +15,7 @@ from tests.waiting import wait_for
 PEOPLE = ("alice", "bob", "carol")
 SETTINGS = """
 name = "Test cluster"
+{site_settings}
 
 [clusters.slurm]
 scheduler = "slurm"
@@ -65,6 +66,7 @@ class SlurmLab:
         cluster: SlurmCluster,
         more_settings: str = "",
         *,
+        site_settings: str = "",
         cluster_settings: str = "",
         hub_settings: str = "",
     ):
@@ -79,6 +81,7 @@ class SlurmLab:
             internal=self.internal_port,
             proxy=proxy,
             address=cluster.hub_address,
+            site_settings=site_settings,
             cluster_settings=cluster_settings,
             hub_settings=hub_settings,
         )

@@ -1,12 +1,14 @@
 """Any Ray script as a job on the real Slurm, on two nodes, and who gets at its cluster."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.ray import doors
 from tests.slurm.cluster import SlurmCluster
 from tests.slurm.slurm_lab import SlurmLab, own
 from tests.slurm.terminal import Terminal
@@ -63,6 +65,21 @@ def told(alice: Terminal, name: str) -> dict[str, Any]:
     return json.loads(line.removeprefix("TOLD "))
 
 
+def knocks(cluster: SlurmCluster, node: str, *, user: str) -> dict[str, str]:
+    """What each port of Ray's on the node says to that person, who is on the node, too."""
+    listening = cluster.run(["ss", "-Hltnp"], node=node).stdout
+    found = re.findall(r"(\S+):(\d+)\s+\S+\s+users:\(\(\"(?!slurm|srun)", listening)
+    own = json.loads(cluster.run(["ip", "-json", "-4", "address"], node=node).stdout)
+    (address,) = [a["local"] for i in own if i["ifname"] != "lo" for a in i["addr_info"]]
+    addresses = [
+        f"{'127.0.0.1' if '127.0.0.1' in host else address}:{port}" for host, port in found
+    ]
+    code = Path(doors.__file__).read_text()
+    done = cluster.run([cluster.python, "-c", code, *addresses], user=user, node=node)
+    assert done.returncode == 0, done.stderr
+    return dict(line.split(" ", 1) for line in done.stdout.splitlines())
+
+
 def test_a_script_runs_unchanged_on_two_nodes(alice: Terminal, work: Path):
     job = launch(alice, work, "--name=two")
     alice.labkit("ray", "logs", "-f", "two")
@@ -104,16 +121,21 @@ def test_attach_is_for_the_owner_alone_and_stop_leaves_nothing(alice: Terminal, 
         assert found.returncode != 0 and found.stdout == ""
     (first, *_) = view["nodes"]
     for door in (
-        f"import ray; ray.init('{head['address']}')",
-        "import urllib.request as u; "
-        f"print(u.urlopen('http://{head['dashboard']}/api/jobs/').status)",
+        f"import ray; ray.init('{head['address']}'); print('IN')",
         "from ray.job_submission import JobSubmissionClient as C; "
-        f"C('http://{head['dashboard']}').submit_job(entrypoint='id')",
-        f"from ray._raylet import GcsClient; print(GcsClient(address='{head['address']}')"
-        ".internal_kv_keys(b'', None))",
+        f"C('http://{head['dashboard']}').submit_job(entrypoint='id'); print('IN')",
+        "from ray._raylet import GcsClient; "
+        f"GcsClient(address='{head['address']}').internal_kv_keys(b'', None); print('IN')",
     ):
-        tried = bob.cluster.run([python, "-c", door], user="bob", node=first, timeout_s=120)
-        assert tried.returncode != 0, (door, tried.stdout)
+        # Ray asks again and again who does not speak to it.
+        asked = ["timeout", "30", python, "-c", door]
+        tried = bob.cluster.run(asked, user="bob", node=first, timeout_s=60)
+        assert tried.returncode != 0 and "IN" not in tried.stdout, (door, tried.stdout)
+    for node in view["nodes"]:
+        said = knocks(alice.cluster, node, user="bob")
+        assert set(said.values()) <= {"refused", "401", "405"}, said
+        # Raylet, its object manager and a worker, at the least; and an agent.
+        assert list(said.values()).count("refused") >= 3 and "401" in said.values()
     assert alice.json("ray", "status", "held")["state"] == "running"
 
     alice.labkit("ray", "stop", "held")

@@ -178,7 +178,7 @@ def test_a_job_is_shown_as_the_scheduler_has_it(site):
     live = {state: job_info("7", name="j", state=state) for state in JobState}
     assert shown(job, live[JobState.PENDING], None).state is RayJobState.QUEUED
     assert shown(job, live[JobState.RUNNING], None).state is RayJobState.STARTING
-    job.meeting.open()
+    job.meeting.open(tls=True)
     job.meeting.publish(Head(address="n1:1", temp="/tmp/lkx"))
     assert shown(job, live[JobState.RUNNING], None).state is RayJobState.RUNNING
     job.meeting.close()

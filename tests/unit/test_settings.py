@@ -33,6 +33,7 @@ state = "/var/lib/labkit"
 catalogue = "~/models"
 scratch = "/scratch"
 network = "ib0"
+ray_tls = false
 
 [environment]
 allow = ["HOME", "LAB_COLOUR"]

@@ -203,6 +203,12 @@ def test_what_sbatch_is_given():
     assert all(option.startswith("--") for option in given)
 
 
+def test_nodes_that_talk_with_each_other_are_one_persons_unless_the_site_shares_them():
+    assert "--exclusive=user" in arguments(job(others=["node"]))
+    assert "--exclusive=user" not in arguments(job(others=["node"]), share_nodes=True)
+    assert "--exclusive=user" not in arguments(job())
+
+
 def test_a_run_is_warned_before_its_time_is_over_and_a_session_has_all_of_its_time():
     def signals(kind: JobKind) -> list[str]:
         return [o for o in arguments(job(kind=kind)) if o.startswith("--signal")]
