@@ -32,6 +32,7 @@ app.command("labkit.cli.doctor:doctor", name="doctor", help="What this machine c
 app.command("labkit.cli.lab:lab", name="lab", help="Open the lab in the browser.")
 app.command("labkit.cli.site:app", name="site", help="Settings of this site; a demo site.")
 app.command("labkit.cli.node:node", name="node", show=False)
+app.command("labkit.cli.node:sweep", name="sweep", show=False)
 app.register_install_completion_command()
 
 

@@ -1,4 +1,4 @@
-"""`labkit node`: hidden; what every node of a job runs. See `labkit.raycluster.node`."""
+"""`labkit node`, what every node of a job runs, and `labkit sweep`, what an Epilog runs: hidden."""
 
 import os
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from labkit.schedulers.base import STARTS
+from labkit.settings import load_site
 
 
 def node(
@@ -45,3 +46,11 @@ def node(
         command=command,
     )
     return run_head(spec) if command else join_head(spec)
+
+
+def sweep() -> None:
+    """Remove what nodes of yours that were killed left in this machine's scratch folder."""
+    from labkit.raycluster import scratch
+
+    for folder in scratch.sweep(load_site().scratch):
+        print(f"Removed {folder}: its node is gone.")

@@ -181,8 +181,11 @@ def _is_here(answer: Any) -> bool:
 
 def _fit(group: Group, worker: Worker, attempt: Attempt) -> None:
     """Ray Train's worker group, once. Raises what Ray Train raises."""
-    # It would write its own metrics, and change each worker's folder to one of its own.
-    os.environ.update({"RAY_CHDIR_TO_TRIAL_DIR": "0", "RAY_TRAIN_METRICS_ENABLED": "0"})
+    # It would change each worker's folder to one of its own, write its own metrics, and ask Ray
+    # for a preemption of which the scheduler tells us.
+    os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
+    os.environ["RAY_TRAIN_METRICS_ENABLED"] = "0"
+    os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 

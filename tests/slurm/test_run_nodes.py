@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from labkit.schedulers._slurm_nodes import values_of
 from tests.slurm.cluster import SlurmCluster
 from tests.slurm.terminal import Terminal, terminal_with_model
 from tests.waiting import wait_for
@@ -78,46 +79,67 @@ def nodes_of(alice: Terminal, folder: Path) -> list[str]:
     return alice.cluster.output(["scontrol", "show", "hostnames", names]).split() if names else []
 
 
-def test_a_stop_saves_where_it_is_and_resume_goes_on_from_there(alice: Terminal):
-    name = "stopped"
-    folder = begin(alice, "--nodes=2", "--epochs=60", name=name)
+def restarts(alice: Terminal, folder: Path) -> int:
+    """How often Slurm has started the run's job again."""
+    job_id = json.loads((folder / "attempts" / "1" / "attempt.json").read_text())["job_id"]
+    shown = alice.cluster.output(["scontrol", "--oneliner", "show", "job", job_id])
+    return int(values_of(shown)["Restarts"])
+
+
+def epilog(alice: Terminal) -> list[str]:
+    """As docs/slurm.md has it; Slurm runs it as root."""
+    them, labkit = alice.home.stat(), alice.cluster.python.parent / "labkit"
+    return [
+        *("setpriv", f"--reuid={them.st_uid}", f"--regid={them.st_gid}", "--clear-groups"),
+        *("--inh-caps=-all", "env", "-i", "HOME=/", str(labkit), "sweep"),
+    ]
+
+
+def newest_state(folder: Path, attempt: int) -> tuple[Path, Any]:
+    """The attempt's newest checkpoint, and where in the training it is."""
+    *_, newest = sorted((folder / "attempts" / str(attempt) / "checkpoints").iterdir())
+    return newest, json.loads((newest / "state.json").read_text())
+
+
+def test_a_run_that_loses_a_node_goes_on_with_those_left_may_be_stopped_and_resumed(
+    alice: Terminal,
+):
+    name = "lost"
+    folder = begin(alice, "--nodes=3", "--epochs=8", name=name)
+    _, _, lost = nodes_of(alice, folder)
+    alice.cluster.crash(lost)
+    try:
+        second = folder / "attempts" / "2"
+        wait_for(lambda: list(second.glob("checkpoints/step-*")), "it to go on", 240)
+    finally:
+        alice.cluster.boot(lost)
+    said = json.loads((second / "attempt.json").read_text())
+    assert said["reason"] == "A node was lost. Going on from the newest checkpoint with 2."
+    assert said["resume_from"].startswith("attempts/1/checkpoints/step-")
+
     alice.labkit("run", "stop", name)
     wait_for(lambda: nodes_of(alice, folder) == [], "its end", 60)
     run = alice.json("run", "show", name)
     assert run["state"] == "stopped" and "on request" in run["message"]
-    *_, newest = sorted((folder / "attempts" / "1" / "checkpoints").iterdir())
-    state = json.loads((newest / "state.json").read_text())
+    newest, state = newest_state(folder, 2)
     assert state["step"] >= run["step"] > 0
     # In the midst of an epoch: not the checkpoint that each epoch's end leaves.
     assert state["batch"] > 0
+    # Slurm starts nothing again that a person has stopped.
+    assert restarts(alice, folder) == 0 and not list(folder.glob(".*.job"))
+    assert alice.cluster.output(["squeue", "--noheader", f"--name={folder.name}"]) == ""
+    # What the node could not tidy up goes with its next Epilog.
+    assert "lk" in alice.cluster.left_by("alice")[lost]
+    swept = alice.cluster.run(epilog(alice), node=lost)
+    assert swept.returncode == 0 and "Removed /tmp/lk" in swept.stdout, swept.stderr
     alice.leaves_nothing()
 
     alice.labkit("run", "resume", name)
-    attempt = json.loads((folder / "attempts" / "2" / "attempt.json").read_text())
+    attempt = json.loads((folder / "attempts" / "3" / "attempt.json").read_text())
     assert attempt["resume_from"] == str(newest.relative_to(folder))
-    wait_for(lambda: alice.json("run", "show", name)["step"] > state["step"], "it to go on")
-    alice.labkit("run", "stop", name)
-    wait_for(lambda: nodes_of(alice, folder) == [], "its end", 60)
-
-
-def test_a_run_that_loses_a_node_goes_on_with_those_left(alice: Terminal):
-    folder = begin(alice, "--nodes=3", "--epochs=6", name="lost")
-    _, _, lost = nodes_of(alice, folder)
-    alice.cluster.crash(lost)
-    try:
-        run = alice.json("run", "show", "lost", "--wait")
-    finally:
-        alice.cluster.boot(lost)
-    assert (run["state"], run["attempt"]) == ("done", 2)
-    said = json.loads((folder / "attempts" / "2" / "attempt.json").read_text())
-    assert said["reason"] == "A node was lost. Going on from the newest checkpoint with 2."
-    assert said["resume_from"].startswith("attempts/1/checkpoints/step-")
+    run = alice.json("run", "show", name, "--wait")
+    assert (run["state"], run["attempt"]) == ("done", 3)
     assert (
         run["accuracy"] > run["evaluation"]["baselines"]["the instant answer"]["accuracy"]["value"]
     )
-    # What the node could not tidy up goes when a node of hers starts there again.
-    sweep = (
-        "from pathlib import Path; from labkit.raycluster.scratch import sweep; sweep(Path('/tmp'))"
-    )
-    alice.cluster.run([alice.cluster.python, "-c", sweep], user="alice", node=lost)
     alice.leaves_nothing()

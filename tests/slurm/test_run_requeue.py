@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from labkit.schedulers._slurm_nodes import values_of
 from tests.slurm.cluster import SlurmCluster
 from tests.slurm.terminal import Terminal, terminal_with_model
-from tests.slurm.test_run_nodes import begin, nodes_of, start
+from tests.slurm.test_run_nodes import begin, nodes_of, restarts, start
 from tests.waiting import wait_for
 
 
@@ -23,12 +22,6 @@ def alice(cluster: SlurmCluster) -> Iterator[Terminal]:
 def attempts(folder: Path) -> list[Any]:
     files = sorted(folder.glob("attempts/*/attempt.json"))
     return [json.loads(file.read_text()) for file in files]
-
-
-def restarts(alice: Terminal, folder: Path) -> int:
-    job_id = attempts(folder)[0]["job_id"]
-    shown = alice.cluster.output(["scontrol", "--oneliner", "show", "job", job_id])
-    return int(values_of(shown)["Restarts"])
 
 
 def longest(alice: Terminal, minutes: str) -> None:
@@ -82,13 +75,3 @@ def test_a_run_whose_first_node_is_cut_off_goes_on_elsewhere(alice: Terminal):
     assert cut_off["state"] != "done"
     # sacct has its first start as RESIZING: Slurm took the node out of it before it began anew.
     wait_for(lambda: nodes_of(alice, folder) == [], "its end", 60)
-
-
-def test_a_stop_starts_nothing_again(alice: Terminal):
-    folder = begin(alice, "--epochs=60", name="stopped")
-    alice.labkit("run", "stop", "stopped")
-    wait_for(lambda: nodes_of(alice, folder) == [], "its end", 60)
-    assert alice.json("run", "show", "stopped")["state"] == "stopped"
-    assert restarts(alice, folder) == 0
-    assert not list(folder.glob(".*.job"))
-    assert alice.cluster.output(["squeue", "--noheader", f"--name={folder.name}"]) == ""
