@@ -1,15 +1,14 @@
 """Any Ray script as a job on the real Slurm, on two nodes, and who gets at its cluster."""
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.ray import doors
 from tests.slurm.cluster import SlurmCluster
+from tests.slurm.neighbour import knocks, readable
 from tests.slurm.slurm_lab import SlurmLab, own
 from tests.slurm.terminal import Terminal
 from tests.waiting import wait_for
@@ -63,21 +62,6 @@ def told(alice: Terminal, name: str) -> dict[str, Any]:
     log = alice.labkit("ray", "logs", name)
     (line,) = [line for line in log.splitlines() if line.startswith("TOLD ")]
     return json.loads(line.removeprefix("TOLD "))
-
-
-def knocks(cluster: SlurmCluster, node: str, *, user: str) -> dict[str, str]:
-    """What each port of Ray's on the node says to that person, who is on the node, too."""
-    listening = cluster.run(["ss", "-Hltnp"], node=node).stdout
-    found = re.findall(r"(\S+):(\d+)\s+\S+\s+users:\(\(\"(?!slurm|srun)", listening)
-    own = json.loads(cluster.run(["ip", "-json", "-4", "address"], node=node).stdout)
-    (address,) = [a["local"] for i in own if i["ifname"] != "lo" for a in i["addr_info"]]
-    addresses = [
-        f"{'127.0.0.1' if '127.0.0.1' in host else address}:{port}" for host, port in found
-    ]
-    code = Path(doors.__file__).read_text()
-    done = cluster.run([cluster.python, "-c", code, *addresses], user=user, node=node)
-    assert done.returncode == 0, done.stderr
-    return dict(line.split(" ", 1) for line in done.stdout.splitlines())
 
 
 def test_a_script_runs_unchanged_on_two_nodes(alice: Terminal, work: Path):
@@ -134,6 +118,7 @@ def test_attach_is_for_the_owner_alone_and_stop_leaves_nothing(alice: Terminal, 
     for node in view["nodes"]:
         said = knocks(alice.cluster, node, user="bob")
         assert set(said.values()) <= {"refused", "401", "405"}, said
+        assert readable(alice.cluster, node, of="alice", by="bob") == ""
         # Raylet, its object manager and a worker, at the least; and an agent.
         assert list(said.values()).count("refused") >= 3 and "401" in said.values()
     assert alice.json("ray", "status", "held")["state"] == "running"

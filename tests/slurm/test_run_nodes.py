@@ -9,6 +9,7 @@ import pytest
 
 from labkit.schedulers._slurm_nodes import values_of
 from tests.slurm.cluster import SlurmCluster
+from tests.slurm.neighbour import knocks, readable
 from tests.slurm.terminal import Terminal, terminal_with_model
 from tests.waiting import wait_for
 
@@ -106,7 +107,11 @@ def test_a_run_that_loses_a_node_goes_on_with_those_left_may_be_stopped_and_resu
 ):
     name = "lost"
     folder = begin(alice, "--nodes=3", "--epochs=8", name=name)
-    _, _, lost = nodes_of(alice, folder)
+    *_, lost = nodes = nodes_of(alice, folder)
+    for node in nodes:  # before it is lost, bob tries what is there
+        said = knocks(alice.cluster, node, user="bob")
+        assert set(said.values()) <= {"refused", "401", "405"} and "refused" in said.values(), said
+        assert readable(alice.cluster, node, of="alice", by="bob") == ""
     alice.cluster.crash(lost)
     try:
         second = folder / "attempts" / "2"
