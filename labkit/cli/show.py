@@ -9,6 +9,7 @@ from labkit.cli.safe_text import on_one_line
 from labkit.cli.start import as_flags
 from labkit.data.findings import Finding, count
 from labkit.errors import LabkitError
+from labkit.evaluation.base import measured
 from labkit.runs.cost import ClusterCost, Cost, RunCost, cost_line, in_words
 from labkit.runs.folder import RunState
 from labkit.runs.spec import spec_flags, spec_toml
@@ -51,13 +52,14 @@ def plan(plan: "Plan", site: Site, *, as_json: bool) -> None:
             }
         )
         return
-    rows = plan.prepared.summary["rows"]
+    summary = plan.prepared.summary
+    rows = summary["rows"]
     say(f"\n{spec_toml(plan.spec)}")
     print_fields(
         {
             "rows": f"{rows['train']} to learn from, {rows['validation']} to choose settings, "
             f"{rows['held_out']} held out",
-            "labels": len(plan.prepared.summary["labels"]),
+            **({"labels": len(summary["labels"])} if "labels" in summary else {}),
             "time": f"about {format_duration(estimate.duration_s)} ({estimate.basis})",
             "memory": format_memory(resources.memory_bytes),
             "disk": format_memory(estimate.disk_bytes),
@@ -85,18 +87,22 @@ def runs(views: Sequence[RunView]) -> None:
     if not views:
         say("No runs yet. Start one with: labkit run start --help")
         return
+    measures = measured({key for view in views for key in view.measured}).items()
     rows = [
         (
             view.run.run_id,
             on_one_line(view.name, MAX_NAME_SHOWN),
             view.status.state,
-            _percent(view.accuracy),
-            _percent(view.macro_f1),
+            *(
+                one.show(view.measured[key]) if key in view.measured else ""
+                for key, one in measures
+            ),
             view.status.phase or view.status.message,
         )
         for view in views
     ]
-    print_table(["run", "name", "state", "accuracy", "macro-F1", "now"], rows, rest="now")
+    titles = [measure.title for _, measure in measures]
+    print_table(["run", "name", "state", *titles, "now"], rows, rest="now")
 
 
 def as_dict(view: RunView) -> dict[str, Any]:
@@ -198,26 +204,32 @@ def _result(view: RunView, evaluation: Mapping[str, Any]) -> None:
     say(f"{view.name} ({view.run.run_id})", style="bold")
     say(evaluation["verdict"], style=f"bold {_verdict_colour(evaluation['gains'])}")
     say(f"On {evaluation['num_rows']} held-out rows, with 95 % bootstrap intervals:")
+    measures = measured(evaluation["tuned"])
     models = {"tuned": evaluation["tuned"], **evaluation["baselines"]}
     rows = [
-        (name, _interval(scores["accuracy"]), _interval(scores["macro_f1"]))
+        (name, *(measure.with_interval(scores[key]) for key, measure in measures.items()))
         for name, scores in models.items()
     ]
-    print_table(["model", "accuracy", "macro-F1"], rows)
-    if evaluation["confusions"]:
+    print_table(["model", *(measure.title for measure in measures.values())], rows)
+    _labels(evaluation)
+    say(f'\nTry it: labkit run predict {view.run.run_id} "a sentence"')
+    say(f"Card:   {view.run.last.folder / 'card.md'}")
+
+
+def _labels(evaluation: Mapping[str, Any]) -> None:
+    """What of labels a classifier gets wrong."""
+    if confusions := evaluation.get("confusions"):
         say("\nMost frequent confusions", style="bold")
-        rows = [(c["label"], c["taken_for"], c["count"]) for c in evaluation["confusions"][:5]]
+        rows = [(c["label"], c["taken_for"], c["count"]) for c in confusions[:5]]
         print_table(["label", "taken for", "rows"], rows)
-    if evaluation["mistakes"]:
+    if mistakes := evaluation.get("mistakes"):
         say("\nSurest mistakes", style="bold")
         rows = [
             (m["row"], m["label"], m["answered"], _percent(m["confidence"]),
              on_one_line(m["text"], MAX_TEXT_SHOWN))
-            for m in evaluation["mistakes"][:10]
+            for m in mistakes[:10]
         ]  # fmt: skip
         print_table(["row", "label", "answered", "confidence", "text"], rows, rest="text")
-    say(f'\nTry it: labkit run predict {view.run.run_id} "a sentence"')
-    say(f"Card:   {view.run.last.folder / 'card.md'}")
 
 
 def _verdict_colour(gains: Mapping[str, Mapping[str, float]]) -> str:
@@ -225,10 +237,6 @@ def _verdict_colour(gains: Mapping[str, Mapping[str, float]]) -> str:
     if any(gain["high"] < 0 for gain in gains.values()):
         return "red"
     return "green" if all(gain["low"] > 0 for gain in gains.values()) else "yellow"
-
-
-def _interval(found: Mapping[str, float]) -> str:
-    return f"{found['value']:.1%} ({found['low']:.1%} to {found['high']:.1%})"
 
 
 def _percent(share: float | None) -> str:

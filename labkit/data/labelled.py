@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-FILE_NAME = "rows.parquet"
+from labkit.data.parts import load_parts, save_parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,32 +31,19 @@ class LabelledParts:
 
     def save(self, folder: Path) -> None:
         """Write the parts into the folder as Parquet, mode 0600."""
-        frames = [
-            pl.DataFrame(
-                {
-                    "part": [name] * len(part),
-                    "text": part.texts,
-                    "label": part.labels,
-                    "row": part.rows,
-                },
-                schema={"part": pl.String, "text": pl.String, "label": pl.String, "row": pl.Int64},
-            )
-            for name, part in vars(self).items()
-        ]
-        file = folder / FILE_NAME
-        file.touch(mode=0o600)
-        pl.concat(frames).write_parquet(file)
+        save_parts(folder, {name: _frame(part) for name, part in vars(self).items()})
 
     @classmethod
     def load(cls, folder: Path) -> "LabelledParts":
-        frame = pl.read_parquet(folder / FILE_NAME)
+        return cls(**{name: _part(frame) for name, frame in load_parts(folder).items()})
 
-        def part(name: str) -> Part:
-            rows = frame.filter(pl.col("part") == name)
-            return Part(
-                texts=rows["text"].to_list(),
-                labels=rows["label"].to_list(),
-                rows=rows["row"].to_list(),
-            )
 
-        return cls(train=part("train"), validation=part("validation"), held_out=part("held_out"))
+def _frame(part: Part) -> pl.DataFrame:
+    columns = {"text": part.texts, "label": part.labels, "row": part.rows}
+    return pl.DataFrame(columns, schema={"text": pl.String, "label": pl.String, "row": pl.Int64})
+
+
+def _part(frame: pl.DataFrame) -> Part:
+    return Part(
+        texts=frame["text"].to_list(), labels=frame["label"].to_list(), rows=frame["row"].to_list()
+    )

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.config import JsonDict
 
 from labkit.data.findings import Finding
-from labkit.evaluation import Evaluation
+from labkit.evaluation.base import Evaluation
 from labkit.models.catalogue import BaseEntry
 
 if TYPE_CHECKING:

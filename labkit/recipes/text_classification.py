@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from labkit.data.check import Examples
     from labkit.data.labelled import LabelledParts, Part
     from labkit.data.load import Table
-    from labkit.evaluation import Evaluation
+    from labkit.evaluation.base import Evaluation
     from labkit.train.classifier import TunedClassifier
     from labkit.train.tuning import Tuning
 
@@ -198,7 +198,7 @@ class TextClassification:
     def evaluate(self, context: TrainContext, baselines: Mapping[str, Any]) -> "Evaluation":
         import numpy as np
 
-        from labkit.evaluation import Answers, compare
+        from labkit.evaluation.labels import Answers, compare
 
         part = _parts(context).held_out
         tuned = self.load(context.folder / "model", context.device)

@@ -1,9 +1,10 @@
 """The card of a tuned model: what it is made of, how good it is, how it was made."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from labkit.evaluation.base import measured
 from labkit.models.catalogue import BaseEntry
 from labkit.runs.spec import RunSpec, spec_toml
 
@@ -21,6 +22,9 @@ def card(
 ) -> str:
     """The card as Markdown. A pure function of what the run folder holds."""
     rows = data["rows"]
+    labels = f"; {len(data['labels'])} labels" if "labels" in data else ""
+    measures = measured(evaluation["tuned"])
+    models = {"**tuned**": evaluation["tuned"], **evaluation["baselines"]}
     settings = spec_toml(spec).strip()
     # Longer than any run of backticks in it, so that nothing written there can end it:
     # https://spec.commonmark.org/0.31.2/#fenced-code-blocks
@@ -38,10 +42,11 @@ def card(
             f"{evaluation['num_rows']} rows that were not learnt from; in brackets the 95 % "
             "bootstrap interval.",
             "",
-            "| model | accuracy | macro-F1 |",
-            "|---|---|---|",
-            _row("**tuned**", evaluation["tuned"]),
-            *(_row(other, scores) for other, scores in evaluation["baselines"].items()),
+            _row("model", [measure.title for measure in measures.values()]),
+            "|---" * (1 + len(measures)) + "|",
+            *(_row(name, [measure.with_interval(scores[key])
+                          for key, measure in measures.items()])
+              for name, scores in models.items()),
             "",
             "## Made of",
             "",
@@ -54,7 +59,7 @@ def card(
                f"SHA-256 `{data['test_sha256']}`"]
               if "test_file" in data else []),
             f"- Rows: {rows['train']} to learn from, {rows['validation']} to choose settings, "
-            f"{rows['held_out']} held out; {len(data['labels'])} labels",
+            f"{rows['held_out']} held out{labels}",
             f"- Device: {_plain(device)}",
             f"- Versions: {', '.join(f'{key} {value}' for key, value in versions.items())}",
             "",
@@ -79,10 +84,5 @@ def _plain(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]()<>#|!&])", r"\\\1", line)
 
 
-def _row(name: str, scores: Mapping[str, Any]) -> str:
-    cells = [_interval(scores[key]) for key in ("accuracy", "macro_f1")]
-    return f"| {name} | {cells[0]} | {cells[1]} |"
-
-
-def _interval(found: Mapping[str, float]) -> str:
-    return f"{found['value']:.1%} ({found['low']:.1%} to {found['high']:.1%})"
+def _row(name: str, cells: Sequence[str]) -> str:
+    return f"| {' | '.join([name, *cells])} |"

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import DamagedFile, LabkitError
-from labkit.evaluation import Evaluation
+from labkit.evaluation.base import Evaluation
 from labkit.parsing import as_kind, read_as
 from labkit.paths import list_folder, private_folder, read_json, write_json
 from labkit.runs.spec import RunSpec, read_spec

@@ -22,8 +22,16 @@ class RunView:
     created: datetime
     attempt: int
     status: Status
-    accuracy: float | None
-    macro_f1: float | None
+    measured: Mapping[str, float]
+    """The tuned model's figures by measure; none before there are any."""
+
+    @property
+    def accuracy(self) -> float | None:
+        return self.measured.get("accuracy")
+
+    @property
+    def macro_f1(self) -> float | None:
+        return self.measured.get("macro_f1")
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -35,6 +43,7 @@ class RunView:
             **{key: value for key, value in vars(self.status).items()},
             "accuracy": self.accuracy,
             "macro_f1": self.macro_f1,
+            **self.measured,
         }
 
 
@@ -104,17 +113,16 @@ def _view(run: Run, last: Attempt | LabkitError | None, said: Mapping[str, Said]
         run.record()
         read_spec_file(run.folder / "spec.toml")
         status = _status(run, last, said)
-        tuned = (run.evaluation() or {}).get("tuned") if number else None
+        tuned = (run.evaluation() or {}).get("tuned", {}) if number else {}
     except LabkitError as error:
-        status, tuned = Status(state=RunState.DAMAGED, message=str(error)), None
+        status, tuned = Status(state=RunState.DAMAGED, message=str(error)), {}
     return RunView(
         run=run,
         name=run.name,
         created=run.created,
         attempt=number,
         status=status,
-        accuracy=tuned["accuracy"]["value"] if tuned else None,
-        macro_f1=tuned["macro_f1"]["value"] if tuned else None,
+        measured={key: found["value"] for key, found in tuned.items()},
     )
 
 

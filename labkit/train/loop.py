@@ -1,6 +1,6 @@
-"""The training loop of classifiers: early stopping, checkpoints, and a stop that saves.
+"""The training loop: early stopping, checkpoints, and a stop that saves.
 
-It knows rows, labels and a model, and nothing of recipes, runs or Ray: plain torch.
+It knows a model and an objective, and nothing of recipes, runs or Ray: plain torch.
 """
 
 import math
@@ -10,10 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from labkit.errors import LabkitError
@@ -24,7 +21,6 @@ from labkit.train.checkpoint import (
     restore_training,
     training_tensors,
 )
-from labkit.train.encoder import autocast
 from labkit.train.memory import keep_freed_memory
 from labkit.train.workers import ALONE, Workers
 
@@ -50,16 +46,22 @@ class LoopSettings:
     dtype: torch.dtype = torch.float32
 
 
-class Rows(Protocol):
-    """N labelled rows, cut into batches."""
+class Objective(Protocol):
+    """What is learnt: an epoch's batches, and the loss that each step makes smaller."""
 
-    @property
-    def labels_N(self) -> NDArray[np.int64]: ...
+    unit: str
+    """What is counted where its speed is told: 'rows' or 'tokens'."""
 
-    def batches(self, batch_size: int, seed: tuple[int, ...]) -> Sequence[NDArray[np.int64]]: ...
+    def batches(self, seed: tuple[int, ...]) -> Sequence[Any]:
+        """All batches of an epoch, in its order; each is the same whatever the workers."""
+        ...
 
-    def inputs(self, rows: NDArray[np.int64]) -> tuple[Tensor, ...]:
-        """What the model's `forward` takes, for those rows."""
+    def size(self, batch: Any) -> int:
+        """How many of its unit are in the batch."""
+        ...
+
+    def backward(self, batch: Any) -> Tensor:
+        """Leave the whole batch's gradients in the weights; returns a loss to tell, shape ()."""
         ...
 
 
@@ -88,10 +90,9 @@ class Hooks:
 
 def fit(
     model: nn.Module,
-    rows: Rows,
+    objective: Objective,
     settings: LoopSettings,
     *,
-    class_weights_L: Tensor | None,
     checkpoints: Checkpoints,
     resume_from: Path | None,
     hooks: Hooks,
@@ -105,7 +106,7 @@ def fit(
     """
     if settings.device == "cpu":
         keep_freed_memory()
-    fit_ = _Fit(model, rows, settings, class_weights_L, checkpoints, hooks, workers)
+    fit_ = _Fit(model, objective, settings, checkpoints, hooks, workers)
     return fit_.run(resume_from)
 
 
@@ -113,27 +114,27 @@ class _Fit:
     def __init__(
         self,
         model: nn.Module,
-        rows: Rows,
+        objective: Objective,
         settings: LoopSettings,
-        class_weights_L: Tensor | None,
         checkpoints: Checkpoints,
         hooks: Hooks,
         workers: Workers,
     ):
         self.workers = workers
-        self.model, self.rows, self.settings, self.hooks = model, rows, settings, hooks
-        self.class_weights_L = class_weights_L
+        self.model, self.objective, self.settings, self.hooks = model, objective, settings, hooks
         self.checkpoints = checkpoints
-        self.forward = workers.parallel(model)
         self.optimizer = _optimizer(model, settings)
         self.trained = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
-        self.steps_per_epoch = len(rows.batches(settings.batch_size, (0,)))
+        sizes = [objective.size(batch) for batch in objective.batches((settings.seed, 0))]
+        self.steps_per_epoch, self.mean_size = len(sizes), sum(sizes) / len(sizes)
         self.num_steps = self.steps_per_epoch * settings.num_epochs
         self.last_report = self.last_checkpoint = time.monotonic()
-        self.rows_since_report = 0
+        self.done_since_report = 0
         self.rate = 0.0
+        self.gradient_norm: Tensor | float = 0.0
+        """Of the last step. Left on the device until it matters."""
 
     def run(self, resume_from: Path | None) -> bool:
         # Each worker drops states of its own.
@@ -157,15 +158,13 @@ class _Fit:
     def _epoch(self) -> bool:
         """The rest of this epoch, then validation. Returns False where it was asked to stop."""
         self.model.train()
-        batches = self.rows.batches(
-            self.settings.batch_size, (self.settings.seed, self.progress.epoch)
-        )
+        batches = self.objective.batches((self.settings.seed, self.progress.epoch))
         for batch in batches[self.progress.batch :]:
             if self.workers.agree(self.hooks.should_stop()):
                 return False
             loss = self._step(batch)
             self.progress.batch += 1
-            self._report(len(batch), loss)
+            self._report(self.objective.size(batch), loss)
             if time.monotonic() - self.last_checkpoint > CHECKPOINT_EVERY_S:
                 self._checkpoint()
         self._validate()
@@ -174,26 +173,9 @@ class _Fit:
         self._checkpoint()
         return True
 
-    def _step(self, batch: NDArray[np.int64]) -> Tensor:
-        device = self.settings.device
-        mine = self.workers.share(batch)
-        counts = len(mine) > 0
-        if not counts:  # the others wait for a backward pass, if only of nothing
-            mine = batch[:1]
-        labels_B = torch.from_numpy(self.rows.labels_N[mine]).to(device)
-        with autocast(device, self.settings.dtype):
-            logits_BL = self.forward(*(part.to(device) for part in self.rows.inputs(mine)))
-        loss = F.cross_entropy(
-            logits_BL.float(),
-            labels_B,
-            weight=self.class_weights_L,
-            label_smoothing=self.settings.label_smoothing,
-            reduction="sum",
-        )
-        # The mean over the whole batch; workers' gradients are averaged, not added.
-        loss = loss * (counts * self.workers.size / self._weight_of(batch))
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.trained, self.settings.max_gradient_norm)
+    def _step(self, batch: Any) -> Tensor:
+        loss = self.objective.backward(batch)
+        self.gradient_norm = nn.utils.clip_grad_norm_(self.trained, self.settings.max_gradient_norm)
         rate_factor = self._rate_factor()
         for group in self.optimizer.param_groups:
             group["lr"] = group["full_lr"] * rate_factor
@@ -201,13 +183,6 @@ class _Fit:
         self.optimizer.zero_grad(set_to_none=True)
         self.progress.step += 1
         return loss.detach()
-
-    def _weight_of(self, batch: NDArray[np.int64]) -> Tensor | int:
-        """Of all its rows together. Left on the device: nobody needs to wait for it."""
-        if self.class_weights_L is None:
-            return len(batch)
-        labels_B = torch.from_numpy(self.rows.labels_N[batch]).to(self.class_weights_L.device)
-        return self.class_weights_L[labels_B].sum()
 
     def _rate_factor(self) -> float:
         """Linear warm-up to 1, then linear to 0."""
@@ -232,30 +207,30 @@ class _Fit:
         self.hooks.report(
             step=self.progress.step, validation_loss=loss, validation_accuracy=accuracy
         )
-        self.last_report, self.rows_since_report = time.monotonic(), 0
+        self.last_report, self.done_since_report = time.monotonic(), 0
 
-    def _report(self, num_rows: int, loss: Tensor) -> None:
-        self.rows_since_report += num_rows
+    def _report(self, size: int, loss: Tensor) -> None:
+        self.done_since_report += size
         now = time.monotonic()
         elapsed = now - self.last_report
         if elapsed < REPORT_EVERY_S and self.progress.step > 1:
             return
         _require_finite(float(loss))
-        rate = self.rows_since_report / elapsed
+        rate = self.done_since_report / elapsed
         self.rate = rate if not self.rate else 0.8 * self.rate + 0.2 * rate
-        self.last_report, self.rows_since_report = now, 0
+        self.last_report, self.done_since_report = now, 0
         steps_left = self.num_steps - self.progress.step
-        rows_per_step = len(self.rows.labels_N) / self.steps_per_epoch
         self.hooks.report(
             step=self.progress.step,
             num_steps=self.num_steps,
             epoch=round(self.progress.step / self.steps_per_epoch, 3),
             loss=round(float(loss), 5),
-            rows_per_second=round(self.rate, 1),
-            seconds_left=round(steps_left * rows_per_step / self.rate, 1),
+            seconds_left=round(steps_left * self.mean_size / self.rate, 1),
+            **{f"{self.objective.unit}_per_second": round(self.rate, 1)},
         )
 
     def _checkpoint(self) -> None:
+        _require_finite(float(self.gradient_norm))  # else it would replace the last good one
         self.last_checkpoint = time.monotonic()
         if not self.workers.is_first:
             return

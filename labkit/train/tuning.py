@@ -32,6 +32,7 @@ from labkit.train.encoder import (
     start_head_from_means,
 )
 from labkit.train.instant import fit_regression
+from labkit.train.label_loss import LabelLoss
 from labkit.train.loop import Hooks, LoopSettings, fit
 from labkit.train.tokens import TokenRows, batches_of_like_length, tokenize
 from labkit.train.vocabulary import NarrowVocabulary
@@ -221,11 +222,17 @@ def _fit(
         return negative_log_likelihood(logits_VL, labels_V, 1.0), accuracy
 
     weights = tuning.class_weights
-    return fit(
+    objective = LabelLoss(
         trained,
         rows,
         tuning.loop,
         class_weights_L=torch.tensor(weights, device=tuning.loop.device) if weights else None,
+        workers=tuning.workers,
+    )
+    return fit(
+        trained,
+        objective,
+        tuning.loop,
         checkpoints=Checkpoints(tuning.folder / "checkpoints"),
         resume_from=tuning.resume_from,
         hooks=Hooks(report=tuning.report, should_stop=tuning.should_stop, validate=validate),

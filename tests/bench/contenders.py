@@ -24,6 +24,7 @@ from labkit.train.encoder import (
     logits_of_rows,
     start_head_from_means,
 )
+from labkit.train.label_loss import LabelLoss
 from labkit.train.loop import Hooks, LoopSettings, fit
 from labkit.train.precision import training_dtype
 from labkit.train.tokens import TokenRows, tokenize
@@ -112,9 +113,8 @@ def train_ours(job: Job) -> Outcome:
     always_better = count(0, -1)  # The last weights stay, as with the Trainer.
     fit(
         model,
-        rows,
+        LabelLoss(model, rows, job.settings),
         job.settings,
-        class_weights_L=None,
         checkpoints=_NoCheckpoints(Path()),
         resume_from=None,
         hooks=Hooks(

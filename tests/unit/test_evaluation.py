@@ -3,14 +3,12 @@
 import numpy as np
 import pytest
 
-from labkit.evaluation import (
-    RESAMPLES,
+from labkit.evaluation.base import RESAMPLES, Interval, verdict
+from labkit.evaluation.labels import (
     Answers,
-    Interval,
     accuracy_gain,
     compare,
     score,
-    verdict,
     worst_confusions,
     worst_mistakes,
 )
@@ -42,8 +40,8 @@ def test_scores_are_those_of_scikit_learn(seed, num_labels):
         rng(seed + 9).random(90) < 0.7, truth_N, rng(3).integers(num_labels, size=90)
     )
     found = score(truth_N, answered_N, num_labels, rng())
-    assert found.accuracy.value == pytest.approx(metrics.accuracy_score(truth_N, answered_N))
-    assert found.macro_f1.value == pytest.approx(
+    assert found["accuracy"].value == pytest.approx(metrics.accuracy_score(truth_N, answered_N))
+    assert found["macro_f1"].value == pytest.approx(
         metrics.f1_score(truth_N, answered_N, average="macro")
     )
 
@@ -52,14 +50,14 @@ def test_a_label_that_nobody_has_is_not_averaged():
     metrics = pytest.importorskip("sklearn.metrics")
     truth_N, answered_N = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])
     expected = metrics.f1_score(truth_N, answered_N, average="macro")
-    assert score(truth_N, answered_N, 5, rng()).macro_f1.value == pytest.approx(expected)
+    assert score(truth_N, answered_N, 5, rng())["macro_f1"].value == pytest.approx(expected)
 
 
 def test_the_interval_is_that_of_resampled_rows():
     """The multinomial draw of counts against rows drawn one by one."""
     truth_N = rng(1).integers(3, size=120)
     answered_N = np.where(rng(2).random(120) < 0.8, truth_N, (truth_N + 1) % 3)
-    found = score(truth_N, answered_N, 3, rng()).accuracy
+    found = score(truth_N, answered_N, 3, rng())["accuracy"]
     right_N = truth_N == answered_N
     draws_R = right_N[rng(4).integers(120, size=(RESAMPLES, 120))].mean(axis=1)
     low, high = np.percentile(draws_R, [2.5, 97.5])
@@ -71,15 +69,15 @@ def test_the_interval_covers_the_true_accuracy_about_nineteen_times_in_twenty():
     covered = 0
     for seed in range(200):
         right_N = (rng(seed).random(100) < 0.8).astype(np.int64)
-        found = score(np.ones(100, np.int64), right_N, 2, rng(seed)).accuracy
+        found = score(np.ones(100, np.int64), right_N, 2, rng(seed))["accuracy"]
         covered += found.low <= 0.8 <= found.high
     assert 180 <= covered <= 199
 
 
 def test_all_right_and_all_wrong_have_no_doubt():
     truth_N = np.array([0, 1, 2] * 10)
-    assert score(truth_N, truth_N, 3, rng()).accuracy == Interval(1.0, 1.0, 1.0)
-    assert score(truth_N, (truth_N + 1) % 3, 3, rng()).accuracy == Interval(0.0, 0.0, 0.0)
+    assert score(truth_N, truth_N, 3, rng())["accuracy"] == Interval(1.0, 1.0, 1.0)
+    assert score(truth_N, (truth_N + 1) % 3, 3, rng())["accuracy"] == Interval(0.0, 0.0, 0.0)
 
 
 def test_a_gain_is_paired():

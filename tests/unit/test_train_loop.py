@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from labkit.errors import LabkitError
-from labkit.train import checkpoint
+from labkit.train import checkpoint, loop
 from labkit.train.checkpoint import Checkpoints
+from labkit.train.label_loss import LabelLoss
 from labkit.train.loop import Hooks, LoopSettings, fit
 
 SETTINGS = LoopSettings(num_epochs=3, batch_size=8, learning_rate=0.05, head_learning_rate=0.05)
@@ -79,9 +80,8 @@ def train(
 
     done = fit(
         model,
-        rows,
+        LabelLoss(model, rows, settings, class_weights_L=class_weights_L),
         settings,
-        class_weights_L=class_weights_L,
         checkpoints=Checkpoints(folder / "checkpoints"),
         resume_from=resume_from,
         hooks=Hooks(
@@ -156,3 +156,15 @@ def test_a_label_of_no_weight_is_not_learnt(tmp_path: Path):
     # Nearly every row is answered with label 1, so that the accuracy is that label's share.
     share = Points().labels_N.mean()
     assert trained.reports[-1]["validation_accuracy"] == pytest.approx(share, abs=0.1)
+
+
+def test_weights_that_are_no_numbers_never_replace_a_good_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(loop, "REPORT_EVERY_S", 60.0)  # so that no report finds it first
+    train(tmp_path, stop_before=3)
+    newest = Checkpoints(tmp_path / "checkpoints").newest()
+    infinite_L = torch.full((2,), float("inf"))
+    with pytest.raises(LabkitError, match="Lower learning_rate"):
+        train(tmp_path, resume_from=newest, class_weights_L=infinite_L, stop_before=2)
+    assert newest is not None and Checkpoints(tmp_path / "checkpoints").newest() == newest

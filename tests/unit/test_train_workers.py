@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from labkit.train.checkpoint import Checkpoints
+from labkit.train.label_loss import LabelLoss
 from labkit.train.loop import Hooks, LoopSettings, fit
 from labkit.train.workers import ALONE, Workers, join, leave
 
@@ -55,11 +56,11 @@ def train(folder: Path, workers: Workers, stop_before: int | None = None) -> dic
         # Only the first is asked to stop, as only its node may have been.
         return workers.is_first and next(asked) == stop_before
 
+    weights_L = torch.tensor([0.7, 1.6])
     fit(
         model,
-        rows,
+        LabelLoss(model, rows, SETTINGS, class_weights_L=weights_L, workers=workers),
         SETTINGS,
-        class_weights_L=torch.tensor([0.7, 1.6]),
         checkpoints=Checkpoints(folder / "checkpoints"),
         resume_from=None,
         hooks=Hooks(report=lambda **_: None, should_stop=should_stop, validate=validate),

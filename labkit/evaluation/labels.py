@@ -1,43 +1,20 @@
-"""How good a classifier is, with intervals, and whether it beats a baseline.
-
-Intervals are 95 % percentile bootstrap intervals over the held-out rows (Efron and
-Tibshirani 1993, chapter 13); a comparison resamples the same rows for both (paired).
-"""
+"""How good a classifier is, with intervals, and whether it beats a baseline."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-RESAMPLES = 2000
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A figure with the ends of its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def includes_zero(self) -> bool:
-        return self.low <= 0 <= self.high
-
-    def __str__(self) -> str:
-        return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%})"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scores:
-    accuracy: Interval
-    macro_f1: Interval
-    """Mean over labels of the F1 score, each label counting the same."""
+from labkit.evaluation.base import (
+    Evaluation,
+    Floats,
+    Interval,
+    Ints,
+    Scores,
+    interval,
+    resample,
+    verdict,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,20 +40,11 @@ class Mistake:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """The tuned model against its baselines on the held-out part."""
+class LabelEvaluation(Evaluation):
+    """Accuracy and macro-F1; gains are those of accuracy."""
 
-    num_rows: int
-    tuned: Scores
-    baselines: Mapping[str, Scores]
-    gains: Mapping[str, Interval]
-    """Accuracy of the tuned model less that of each baseline, paired."""
-    verdict: str
     confusions: Sequence[Confusion]
     mistakes: Sequence[Mistake]
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +60,7 @@ class Answers:
     rows: Sequence[int]
 
 
-def compare(answers: Answers, baselines: Mapping[str, Ints], *, seed: int = 0) -> Evaluation:
+def compare(answers: Answers, baselines: Mapping[str, Ints], *, seed: int = 0) -> LabelEvaluation:
     """Score the tuned model and the baselines on the same rows."""
     rng = np.random.default_rng(seed)
     num_labels = len(answers.labels)
@@ -101,7 +69,7 @@ def compare(answers: Answers, baselines: Mapping[str, Ints], *, seed: int = 0) -
         name: accuracy_gain(truth_N, answers.answered_N, other_N, rng)
         for name, other_N in baselines.items()
     }
-    return Evaluation(
+    return LabelEvaluation(
         num_rows=len(truth_N),
         tuned=score(truth_N, answers.answered_N, num_labels, rng),
         baselines={
@@ -115,19 +83,23 @@ def compare(answers: Answers, baselines: Mapping[str, Ints], *, seed: int = 0) -
 
 
 def score(truth_N: Ints, answered_N: Ints, num_labels: int, rng: np.random.Generator) -> Scores:
-    """Accuracy and macro-F1 with their intervals. Labels absent from both are not averaged."""
+    """Accuracy and macro-F1 with their intervals.
+
+    Macro-F1 is the mean over labels of the F1 score, each counting the same; labels that are
+    absent from both truth and answers are not averaged.
+    """
     pairs_P2, counts_P = np.unique(
         np.stack([truth_N, answered_N], axis=1), axis=0, return_counts=True
     )
-    draws_RP = _resample(counts_P, rng)
+    draws_RP = resample(counts_P, rng)
     right_P = (pairs_P2[:, 0] == pairs_P2[:, 1]).astype(np.float64)
     f1_R = _macro_f1(pairs_P2, np.vstack([counts_P.astype(np.float64), draws_RP]), num_labels)
-    return Scores(
-        accuracy=_interval(
+    return {
+        "accuracy": interval(
             float(counts_P @ right_P / len(truth_N)), draws_RP @ right_P / len(truth_N)
         ),
-        macro_f1=_interval(float(f1_R[0]), f1_R[1:]),
-    )
+        "macro_f1": interval(float(f1_R[0]), f1_R[1:]),
+    }
 
 
 def accuracy_gain(
@@ -136,19 +108,8 @@ def accuracy_gain(
     """Our accuracy less theirs, with the interval of the paired difference."""
     gain_N = (ours_N == truth_N).astype(np.int64) - (theirs_N == truth_N)
     values_P, counts_P = np.unique(gain_N, return_counts=True)
-    draws_RP = _resample(counts_P, rng)
-    return _interval(float(gain_N.mean()), draws_RP @ values_P / len(gain_N))
-
-
-def verdict(gains: Mapping[str, Interval]) -> str:
-    """One sentence: what the tuned model is better than, and what it is not."""
-    unbeaten = [name for name, gain in gains.items() if gain.includes_zero]
-    worse = [name for name, gain in gains.items() if gain.high < 0]
-    if worse:
-        return f"Worse than {_join(worse)} on the held-out rows."
-    if unbeaten:
-        return f"No better than {_join(unbeaten)}: the difference may be chance."
-    return f"Better than {_join(list(gains))} on the held-out rows."
+    draws_RP = resample(counts_P, rng)
+    return interval(float(gain_N.mean()), draws_RP @ values_P / len(gain_N))
 
 
 def worst_confusions(answers: Answers, limit: int = 10) -> list[Confusion]:
@@ -186,15 +147,6 @@ def worst_mistakes(answers: Answers, limit: int = 10) -> list[Mistake]:
     ]
 
 
-def _resample(counts_P: Ints, rng: np.random.Generator) -> Floats:
-    """How often each distinct outcome is drawn when the rows are drawn anew; (R, P).
-
-    Drawing N rows with replacement and counting them is one multinomial draw.
-    """
-    num_rows = int(counts_P.sum())
-    return rng.multinomial(num_rows, counts_P / num_rows, size=RESAMPLES).astype(np.float64)
-
-
 def _macro_f1(pairs_P2: Ints, counts_RP: Floats, num_labels: int) -> Floats:
     """Macro-F1 of each row of counts over (truth, answer) pairs; shape (R,)."""
     truth_PL = np.eye(num_labels)[pairs_P2[:, 0]]
@@ -205,12 +157,3 @@ def _macro_f1(pairs_P2: Ints, counts_RP: Floats, num_labels: int) -> Floats:
         2 * right_RL, total_RL, out=np.zeros_like(right_RL), where=total_RL > 0
     )
     return f1_RL.sum(axis=1) / np.maximum((total_RL > 0).sum(axis=1), 1)
-
-
-def _interval(value: float, draws_R: NDArray[np.floating]) -> Interval:
-    low, high = np.percentile(draws_R, [2.5, 97.5])
-    return Interval(value, float(low), float(high))
-
-
-def _join(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
