@@ -18,8 +18,13 @@ def sentences(run: Run, texts: list[str], *, as_json: bool) -> None:
     if as_json:
         print_json([vars(prediction) for prediction in predictions])
         return
+    if all(p.confidence is None for p in predictions):
+        for p in predictions:
+            say(on_one_line(p.text, MAX_TEXT_SHOWN), style="bold")
+            say(p.label)
+        return
     rows = [
-        (on_one_line(p.text, MAX_TEXT_SHOWN), p.label, f"{p.confidence:.0%}",
+        (on_one_line(p.text, MAX_TEXT_SHOWN), p.label, show.percent(p.confidence),
          "unsure" if p.unsure else "")
         for p in predictions
     ]  # fmt: skip

@@ -140,7 +140,7 @@ def run(view: RunView, cost: RunCost) -> None:
             "state": status.state,
             **({"now": status.phase} if status.phase else {}),
             **({"step": f"{status.step} of {status.num_steps}"} if status.num_steps else {}),
-            **({"instant answer": _percent(status.instant_accuracy)}
+            **({"instant answer": percent(status.instant_accuracy)}
                if status.instant_accuracy is not None else {}),
             **({"left": format_duration(status.seconds_left)} if status.seconds_left else {}),
             **({"message": status.message} if status.message else {}),
@@ -211,7 +211,10 @@ def _result(view: RunView, evaluation: Mapping[str, Any]) -> None:
         for name, scores in models.items()
     ]
     print_table(["model", *(measure.title for measure in measures.values())], rows)
+    for sentence in evaluation.get("notes", ()):
+        say(as_flags(sentence), mark="!", style="yellow")
     _labels(evaluation)
+    _compared(evaluation)
     say(f'\nTry it: labkit run predict {view.run.run_id} "a sentence"')
     say(f"Card:   {view.run.last.folder / 'card.md'}")
 
@@ -225,11 +228,22 @@ def _labels(evaluation: Mapping[str, Any]) -> None:
     if mistakes := evaluation.get("mistakes"):
         say("\nSurest mistakes", style="bold")
         rows = [
-            (m["row"], m["label"], m["answered"], _percent(m["confidence"]),
+            (m["row"], m["label"], m["answered"], percent(m["confidence"]),
              on_one_line(m["text"], MAX_TEXT_SHOWN))
             for m in mistakes[:10]
         ]  # fmt: skip
         print_table(["row", "label", "answered", "confidence", "text"], rows, rest="text")
+
+
+def _compared(evaluation: Mapping[str, Any]) -> None:
+    """Held-out questions, with what each model answers."""
+    if evaluation.get("compared"):
+        say("\nSide by side, on held-out questions", style="bold")
+    for one in evaluation.get("compared", ()):
+        rows = [("question", one["question"]), ("wanted", one["wanted"]), ("tuned", one["tuned"]),
+                *one["others"].items()]  # fmt: skip
+        said = [(who, on_one_line(text, MAX_TEXT_SHOWN)) for who, text in rows]
+        print_table([f"row {one['row']}", ""], said, rest="")
 
 
 def _verdict_colour(gains: Mapping[str, Mapping[str, float]]) -> str:
@@ -239,5 +253,5 @@ def _verdict_colour(gains: Mapping[str, Mapping[str, float]]) -> str:
     return "green" if all(gain["low"] > 0 for gain in gains.values()) else "yellow"
 
 
-def _percent(share: float | None) -> str:
+def percent(share: float | None) -> str:
     return "" if share is None else f"{share:.1%}"

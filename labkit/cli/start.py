@@ -49,10 +49,28 @@ def _flags() -> type[BaseModel]:
         **flags_of(RunSpec, Group("The run", sort_key=1)),
         **flags_of(Resources, RUN_ON),
     }
-    for place, (name, recipe) in enumerate(RECIPES.all().items()):
-        made = flags_of(recipe.Config, Group(f"Settings of {name}", sort_key=3 + place))
-        fields |= {key: field for key, field in made.items() if key not in fields}
+    configs = {name: recipe.Config for name, recipe in RECIPES.all().items()}
+    shared = _shared(configs)
+    fields |= shared
+    for place, (name, config) in enumerate(configs.items()):
+        made = flags_of(config, Group(f"Settings of {name}", sort_key=4 + place))
+        fields |= {key: field for key, field in made.items() if key not in shared}
     return create_model("Flags", __config__=ConfigDict(extra="forbid"), **fields)
+
+
+def _shared(configs: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
+    """The settings that several recipes have, with what differs between them said of each."""
+    group = Group("Settings of several recipes", sort_key=3)
+    found: dict[str, Any] = {}
+    for key in dict.fromkeys(key for config in configs.values() for key in config.model_fields):
+        fields = {name: c.model_fields[key] for name, c in configs.items() if key in c.model_fields}
+        if len(fields) > 1:
+            said = {name: _about(key, field, field.description) for name, field in fields.items()}
+            alike = len(set(said.values())) == 1
+            words = [next(iter(said.values()))] if alike else [f"{n}: {w}" for n, w in said.items()]
+            first = next(iter(fields.values()))
+            found[key] = (_flag(first, group, " ".join(words)), None)
+    return found
 
 
 def flags_of(
@@ -60,14 +78,17 @@ def flags_of(
 ) -> dict[str, Any]:
     """The model's keys as the fields of a model of flags; `about` says other words of some."""
     return {
-        key: (_annotation(key, field, group, (about or {}).get(key, field.description)), None)
+        key: (
+            _flag(field, group, _about(key, field, (about or {}).get(key, field.description))),
+            None,
+        )
         for key, field in model.model_fields.items()
         if key not in _HIDDEN
     }
 
 
 def _has_default(field: FieldInfo) -> bool:
-    return not field.is_required() and field.default not in (None, False)
+    return not field.is_required() and field.default not in (None, False, "")
 
 
 def _written(key: str, default: Any) -> str:
@@ -80,11 +101,15 @@ def _metavar(field: FieldInfo) -> str:
     return next((name for start, name in _METAVARS.items() if words.startswith(start)), "TEXT")
 
 
-def _annotation(key: str, field: FieldInfo, group: Group, what: str | None) -> Any:
-    kind: Any = bool if field.annotation is bool else str
+def _about(key: str, field: FieldInfo, what: str | None) -> str:
+    """What a flag is for, what it accepts, and what it is where it is left out."""
     accepts = "" if allowed(field) in _PLAIN else f" Allowed: {allowed(field)}."
     default = f" Default: {_written(key, field.default)}." if _has_default(field) else ""
-    about = f"{what}{accepts}{default}"
+    return f"{what}{accepts}{default}"
+
+
+def _flag(field: FieldInfo, group: Group, about: str) -> Any:
+    kind: Any = bool if field.annotation is bool else str
     parameter = Parameter(group=group, help=about, show_default=False, metavar=_metavar(field))
     return Annotated[kind | None, parameter]
 

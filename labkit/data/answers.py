@@ -18,7 +18,7 @@ class Answer(Protocol):
     @property
     def label(self) -> str: ...
     @property
-    def confidence(self) -> float: ...
+    def confidence(self) -> float | None: ...
     @property
     def unsure(self) -> bool: ...
 
@@ -48,7 +48,10 @@ def answered_table(frame: pl.DataFrame, answers: Sequence[Answer | None]) -> pl.
     """
     values = {
         "answer": [answer and answer.label for answer in answers],
-        "confidence": [answer and round(answer.confidence, 4) for answer in answers],
+        "confidence": [
+            round(answer.confidence, 4) if answer and answer.confidence is not None else None
+            for answer in answers
+        ],
         "unsure": [answer and answer.unsure for answer in answers],
     }
     return frame.with_columns(

@@ -83,3 +83,10 @@ def listed(names: Sequence[str], at_most: int = 5) -> str:
     if len(names) > at_most:
         return f"{', '.join(shown)} and {len(names) - at_most:,} more"
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+
+
+def listed_rows(rows: Sequence[int], at_most: int = MAX_ROWS_SHOWN) -> str:
+    """'row 3', 'rows 3, 8 and 12 more': row numbers for a sentence."""
+    shown = ", ".join(map(str, rows[:at_most]))
+    more = f" and {len(rows) - at_most:,} more" if len(rows) > at_most else ""
+    return f"{'row' if len(rows) == 1 else 'rows'} {shown}{more}"

@@ -24,6 +24,9 @@ TASK_BY_FAMILY = {
         ["bert", "distilbert", "roberta", "xlm-roberta", "mpnet", "modernbert", "deberta-v2"],
         "text-classification",
     ),
+    **dict.fromkeys(
+        ["llama", "qwen2", "qwen3", "mistral", "gemma", "gemma3_text", "phi", "phi3"], "instruct"
+    ),
 }
 """transformers' `model_type` to the recipe that tunes it."""
 

@@ -110,7 +110,9 @@ class Prediction:
 
     text: str
     label: str
-    confidence: float
+    """The label, or the answer in words."""
+    confidence: float | None
+    """None where the model says none, as for an answer in words."""
     unsure: bool
     others: Mapping[str, float] = field(default_factory=dict)
     """The next likely labels with their confidence."""
@@ -122,6 +124,8 @@ class Recipe(Protocol):
     summary: str
     Config: type[BaseModel]
     """Its settings; read by forms and terminals, so its module imports no torch."""
+    input_setting: str
+    """The setting that names the column which `predict` answers."""
 
     def prepare(self, task: Task) -> Prepared:
         """Read and check the data. Raises DataError where it cannot be read at all."""

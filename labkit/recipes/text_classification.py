@@ -124,6 +124,7 @@ class TextClassification:
     title = "Text classification"
     summary = "Put texts under labels of your own: triage, topics, intents."
     Config = Config
+    input_setting = "text"
 
     def prepare(self, task: Task) -> Prepared:
         from labkit.data.check import check_between, check_text_labels

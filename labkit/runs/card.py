@@ -47,6 +47,7 @@ def card(
             *(_row(name, [measure.with_interval(scores[key])
                           for key, measure in measures.items()])
               for name, scores in models.items()),
+            *(f"\n{_plain(sentence)}" for sentence in evaluation.get("notes", ())),
             "",
             "## Made of",
             "",

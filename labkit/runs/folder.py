@@ -58,6 +58,7 @@ class Status:
     instant_accuracy: float | None = None
     """Accuracy on the validation part of the frozen model's instant answer."""
     rows_per_second: float | None = None
+    tokens_per_second: float | None = None
     seconds_left: float | None = None
     message: str = ""
     """Why it failed or stopped, and what to do."""

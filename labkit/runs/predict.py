@@ -38,6 +38,11 @@ class TunedModel:
         self.run = run
         self.recipe = RECIPES.load(run.spec().recipe)
 
+    @property
+    def input_column(self) -> str:
+        """The column of the person's own table that it learnt to answer."""
+        return getattr(self.run.spec().settings, self.recipe.input_setting)
+
     @cached_property
     def _model(self) -> Any:
         return self.recipe.load(self.run.model_folder(), "cpu")
@@ -58,7 +63,7 @@ class TunedModel:
         The caller has checked `out` with `labkit.data.answers.check_output`.
         """
         table = load_table(data)
-        column = text or getattr(self.run.spec().settings, "text", "text")
+        column = text or self.input_column
         check_columns(table, {"text": column})
         texts = table.frame[column].to_list()
         asked = [n for n, blank in enumerate(are_blank(texts)) if not blank]

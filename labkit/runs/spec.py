@@ -40,7 +40,7 @@ class RunSpec(BaseModel):
     spec_version: Literal[1] = SPEC_VERSION
     """The version of this format."""
     recipe: str
-    """The way to tune: 'text-classification'."""
+    """The way to tune: 'text-classification', 'instruct'."""
     base: str
     """The base model, by its name in the catalogue."""
     data: TablePath

@@ -12,7 +12,7 @@ from functools import cache
 
 from labkit.accelerators import ACCELERATORS
 from labkit.clusters import open_cluster
-from labkit.errors import DamagedFile, DataError, LabkitError
+from labkit.errors import DamagedFile, DataError, LabkitError, UsageError
 from labkit.models.catalogue import find_model
 from labkit.paths import private_folder, write_json
 from labkit.place import cores_of, find_pool
@@ -67,9 +67,15 @@ async def plan_run(site: Site, spec: RunSpec) -> Plan:
     name, _ = site.cluster(spec.resources.cluster)
     scheduler = open_cluster(site, name)
     pool = await find_pool(scheduler, spec.resources, name)
+    base = find_model(site.catalogue, spec.base)
+    if spec.recipe not in base.tasks:
+        raise UsageError(
+            f"The recipe {spec.recipe} cannot tune {base.name!r}, which is of the family "
+            f"{base.family!r}. See which can: labkit models"
+        )
     task = Task(
         config=spec.settings,
-        base=find_model(site.catalogue, spec.base),
+        base=base,
         data=spec.data,
         test=spec.test,
         seed=spec.seed,

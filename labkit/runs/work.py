@@ -205,5 +205,8 @@ def _in_words(error: Exception, log: Path) -> str:
     if isinstance(error, LabkitError):
         return str(error)
     if _is_out_of_memory(error):
-        return "The device ran out of memory. Halve batch_size, or use the method lora or head."
+        return (
+            "The device ran out of memory. Halve batch_size, or choose a method that tunes less "
+            "of the model."
+        )
     return f"labkit failed ({type(error).__name__}: {error}). The details are in {log}."

@@ -4,7 +4,7 @@ The batch is the same whatever their number, and so is what is learnt from it: g
 summed over the whole batch, so that a run may go on with fewer workers than it began with.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch._C._distributed_c10d import FileStore
 from torch.nn.parallel import DistributedDataParallel
 
@@ -49,6 +49,20 @@ class Workers:
         on = [d.index for d in devices] if all(d.type == "cuda" for d in devices) else None
         # What no loss reaches, as an encoder's unused pooler, is found in the first step.
         return DistributedDataParallel(model, device_ids=on, static_graph=True)
+
+    def start_alike(self, parameters: Iterable[nn.Parameter]) -> None:
+        """All begin with the first one's weights."""
+        if self.size > 1:
+            for parameter in parameters:
+                dist.broadcast(parameter.data, src=0)
+
+    def add_up(self, tensors: Iterable[Tensor]) -> None:
+        """Put the sum over all workers into each of the tensors, in place."""
+        if self.size > 1:
+            sent = [dist.all_reduce(tensor, async_op=True) for tensor in tensors]
+            for each in sent:
+                assert each is not None, "it is of the group"
+                each.wait()
 
     def agree(self, wish: bool) -> bool:
         """Whether the first worker wishes it; all go the same way."""

@@ -372,9 +372,9 @@ def test_a_check_tells_all_there_is_to_know(labkit, pets):
 
 
 def test_recipes_tell_their_settings(labkit):
-    (told,) = labkit("recipes", "--json").json()
-    assert told["name"] == "text-classification"
-    assert "epochs" in told["settings"]["properties"]
+    told = {recipe["name"]: recipe for recipe in labkit("recipes", "--json").json()}
+    assert {"text-classification", "instruct"} <= told.keys()
+    assert all("epochs" in recipe["settings"]["properties"] for recipe in told.values())
 
 
 def test_the_site_says_where_its_settings_come_from(labkit, site, tmp_path):

@@ -120,7 +120,7 @@ def test_in_a_folder_that_is_gone_nothing_can_be_relative(tmp_path, monkeypatch)
         ({"memory": "lots"}, "--memory: 'lots' is no amount of memory."),
         ({"seed": -1}, "--seed: found -1; allowed is a whole number from 0 below 2147483648."),
         ({"epoch": 3}, "--epoch: text-classification has no such key. Did you mean 'epochs'?"),
-        ({"recipe": None}, "--recipe: missing. Known: 'text-classification'."),
+        ({"recipe": None}, "--recipe: missing. Known: 'instruct', 'text-classification'."),
         ({"data": "a\0b"}, "--data: the path holds a NUL character"),
     ],
 )
@@ -173,7 +173,7 @@ def test_a_spec_of_a_newer_labkit_says_what_to_do(tmp_path):
 
 @pytest.mark.parametrize("recipe", [None, 3, "txt"])
 def test_an_unknown_recipe_lists_the_known_ones(recipe):
-    with pytest.raises(UsageError, match="Known: 'text-classification'"):
+    with pytest.raises(UsageError, match="Known: 'instruct', 'text-classification'"):
         spec(recipe=recipe)
 
 

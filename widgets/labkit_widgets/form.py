@@ -27,6 +27,9 @@ from labkit_widgets.home import in_home, list_home, sample_file
 from labkit_widgets.table_look import Look, look_at
 from labkit_widgets.where import Where, ask_where
 
+TASKS = ("text-classification",)
+"""The recipes that the form has views of; the others are for the terminal and for Python."""
+
 STEPS = ("task", "base", "data", "settings", "start")
 SAMPLE = "hotline.csv"
 _SOURCE = "the form"
@@ -54,8 +57,8 @@ class Form:
     def refresh(self) -> None:
         """Read the catalogue anew, and choose what there is only one of."""
         self.catalogue = list_models(self.site.catalogue)
-        if len(RECIPES.names()) == 1:
-            self.given.setdefault("recipe", RECIPES.names()[0])
+        if len(TASKS) == 1:
+            self.given.setdefault("recipe", TASKS[0])
         fitting = self.bases()
         if "base" not in self.given and fitting:
             self.given["base"] = fitting[0]
@@ -70,12 +73,17 @@ class Form:
     def config(self) -> type[BaseModel] | None:
         """The settings of the chosen recipe."""
         recipe = self.given.get("recipe")
-        return RECIPES.load(recipe).Config if recipe in RECIPES.names() else None
+        return RECIPES.load(recipe).Config if recipe in TASKS else None
 
     def fill(self, keys: Mapping[str, Any]) -> None:
         """Take over the keys of a spec, flat. Raises UsageError for unknown ones."""
         recipe = keys.get("recipe", self.given.get("recipe"))
-        known = flat_keys(recipe) if recipe in RECIPES.names() else {}
+        if recipe in RECIPES.names() and recipe not in TASKS:
+            raise UsageError(
+                f"The form has no view of {recipe} yet. Start it with .run() in a cell, or with "
+                "labkit run start in a terminal."
+            )
+        known = flat_keys(recipe) if recipe in TASKS else {}
         self.given |= {k: v for k, v in keys.items() if k in known and v is not None}
         if self.given.get("data"):
             self._read_data()
@@ -110,7 +118,7 @@ class Form:
         self._read_data()
 
     def choose_task(self, act: acts.ChooseTask) -> None:
-        if act.recipe not in RECIPES.names():
+        if act.recipe not in TASKS:
             raise UsageError(f"There is no task {act.recipe!r}.")
         self.given["recipe"] = act.recipe
         self.forget_plan()

@@ -11,7 +11,7 @@ from labkit.resources import Resources
 from labkit.units import format_memory
 from labkit_widgets.code import cell, command
 from labkit_widgets.fields import as_titles, columns_of, form_fields, title
-from labkit_widgets.form import STEPS, Form
+from labkit_widgets.form import STEPS, TASKS, Form
 from labkit_widgets.home import written
 from labkit_widgets.plan_view import plan_view
 from labkit_widgets.table_look import COLUMNS
@@ -74,6 +74,7 @@ def _task(form: Form) -> dict[str, Any]:
     choices = [
         {"key": name, "title": recipe.title, "summary": recipe.summary}
         for name, recipe in RECIPES.all().items()
+        if name in TASKS
     ]
     return {"choices": choices, "chosen": form.given.get("recipe", "")}
 

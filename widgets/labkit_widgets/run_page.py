@@ -155,7 +155,7 @@ class RunPage:
 
 def answered_file(model: TunedModel, path: Path, column: str) -> dict[str, Any]:
     """The labelled table, or the columns where it is not clear which holds the texts."""
-    asked = column or getattr(model.run.spec().settings, "text", "text")
+    asked = column or model.input_column
     columns = load_table(path).frame.columns
     if asked not in columns:
         if len(columns) != 1:

@@ -65,8 +65,8 @@ def _result(page: RunPage, server_path: ServerPath) -> dict[str, Any] | None:
             {
                 "text": answer.text,
                 "label": answer.label,
-                "confidence": percent(answer.confidence),
-                "share": answer.confidence,
+                "confidence": percent(answer.confidence or 0.0),
+                "share": answer.confidence or 0.0,
                 "unsure": answer.unsure,
                 "others": [
                     {"label": label, "confidence": percent(share), "share": share}

@@ -118,12 +118,13 @@ def result_view(evaluation: Mapping[str, Any]) -> dict[str, Any]:
                 ("accuracy", "Accuracy", "Of 100 new texts, so many get the right label."),
                 ("macro_f1", "Macro-F1", "Rare labels count as much as frequent ones."),
             )
+            if key in evaluation["tuned"]
         ],
         "confusions": [
-            {**c, "share": percent(c["share"])} for c in evaluation["confusions"]
+            {**c, "share": percent(c["share"])} for c in evaluation.get("confusions", ())
         ],
         "mistakes": [
-            {**m, "confidence": percent(m["confidence"])} for m in evaluation["mistakes"]
+            {**m, "confidence": percent(m["confidence"])} for m in evaluation.get("mistakes", ())
         ],
     }  # fmt: skip
 

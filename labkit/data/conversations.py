@@ -1,0 +1,221 @@
+"""Conversations, as the recipe for instructions takes them, out of a table of a person's.
+
+A row is a question with its answer, or a whole conversation as JSON. `read_conversations`
+leaves out what no model can learn from, and says which rows and why.
+"""
+
+import json
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from labkit.data.examples import is_blank
+from labkit.data.findings import Finding, count, warning
+from labkit.data.load import Table
+from labkit.data.messages import ROLES, Message
+from labkit.data.parts import load_parts, save_parts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Where a table has what a conversation is made of."""
+
+    question: str
+    answer: str
+    input: str | None = None
+    """What the question is about; it is put below it where it is not blank."""
+    messages: str | None = None
+    """Whole conversations as JSON; then the others are not read."""
+    system: str = ""
+    """No column: what every conversation begins with that has no such message of its own."""
+
+    @property
+    def by_role(self) -> dict[str, str]:
+        """The columns that are read, by what they are for."""
+        if self.messages:
+            return {"messages": self.messages}
+        found = {"question": self.question, "answer": self.answer}
+        return found | ({"input": self.input} if self.input else {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversations:
+    """Usable rows. The two lists have the same length."""
+
+    messages: Sequence[Sequence[Message]]
+    rows: Sequence[int]
+    """The row numbers in the person's file."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, indexes: Iterable[int]) -> "Conversations":
+        chosen = list(indexes)
+        return Conversations(
+            messages=[self.messages[n] for n in chosen], rows=[self.rows[n] for n in chosen]
+        )
+
+    @property
+    def prompts(self) -> list[str]:
+        """What stands before each one's first answer; equal ones belong into one part."""
+        return [_prompt(messages) for messages in self.messages]
+
+    @property
+    def answers(self) -> list[str]:
+        """Each one's first answer."""
+        return [next(m["content"] for m in messages if m["role"] == "assistant")
+                for messages in self.messages]  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversationParts:
+    """Conversations inside a run folder: checked, cut into parts, no longer the person's file."""
+
+    train: Conversations
+    validation: Conversations
+    """For early stopping and for choosing settings."""
+    held_out: Conversations
+    """Read once, at the end."""
+
+    def save(self, folder: Path) -> None:
+        """Write the parts into the folder as Parquet, mode 0600."""
+        save_parts(folder, {name: _frame(part) for name, part in vars(self).items()})
+
+    @classmethod
+    def load(cls, folder: Path) -> "ConversationParts":
+        return cls(**{name: _conversations(frame) for name, frame in load_parts(folder).items()})
+
+
+def read_conversations(table: Table, columns: Columns) -> tuple[Conversations, list[Finding]]:
+    """The rows that can be learnt from, and a finding for each reason why others cannot.
+
+    The columns exist: see `labkit.data.check.check_columns`.
+    """
+    left_out: dict[str, list[int]] = defaultdict(list)
+    usable: list[Sequence[Message]] = []
+    rows: list[int] = []
+    for row, found in _written(table, columns):
+        messages = found if isinstance(found, str) else _with_system(found, columns.system)
+        reason = messages if isinstance(messages, str) else _fault(messages)
+        if reason:
+            left_out[reason].append(row)
+        else:
+            usable.append(messages)  # type: ignore[arg-type]
+            rows.append(row)
+    findings = [
+        warning(code, f"{count(len(left_out[code]), 'row')} left out: {what}.",
+                rows=left_out[code], fix=fix)
+        for code, (what, fix) in _FAULTS.items() if code in left_out
+    ]  # fmt: skip
+    return Conversations(messages=usable, rows=rows), findings
+
+
+_FAULTS = {
+    "blank-question": ("no question", "Fill in the question, or remove the rows."),
+    "blank-answer": ("no answer", "Fill in the answer, or remove the rows."),
+    "broken-messages": (
+        "no list of messages",
+        'Write each conversation as [{"role": "user", "content": "…"}, '
+        '{"role": "assistant", "content": "…"}].',
+    ),
+    "unknown-role": (
+        f"a message of a role other than {', '.join(ROLES)}",
+        "Name the roles so, or remove the rows.",
+    ),
+    "system-not-first": (
+        "a system message that is not the first, or a second one",
+        "Keep one system message, as the first.",
+    ),
+}
+"""Why a row cannot be learnt from: what is wrong, and what to do."""
+
+
+def _written(table: Table, columns: Columns) -> Iterable[tuple[int, list[Message] | str]]:
+    """Each row's messages as they are written, or the code of what is wrong with all of them."""
+    if columns.messages:
+        for row, cell in zip(table.row_numbers, table.frame[columns.messages], strict=True):
+            yield row, _parse(cell)
+        return
+    frame = table.frame.select(
+        question=columns.question,
+        answer=columns.answer,
+        input=pl.col(columns.input) if columns.input else pl.lit(""),
+    ).with_columns(has_input=~is_blank("input"))
+    for row, (question, answer, input_, has_input) in zip(
+        table.row_numbers, frame.iter_rows(), strict=True
+    ):
+        asked = f"{question.strip()}\n\n{input_.strip()}" if has_input else question.strip()
+        yield (
+            row,
+            [
+                Message(role="user", content=asked),
+                Message(role="assistant", content=answer.strip()),
+            ],
+        )
+
+
+def _parse(cell: str) -> list[Message] | str:
+    try:
+        found: Any = json.loads(cell)
+    except (ValueError, RecursionError):
+        return "broken-messages"
+    if not isinstance(found, list) or not found or not all(map(_is_message, found)):
+        return "broken-messages"
+    return [Message(role=m["role"], content=m["content"]) for m in found]
+
+
+def _is_message(found: Any) -> bool:
+    return isinstance(found, dict) and all(
+        isinstance(found.get(key), str) for key in ("role", "content")
+    )
+
+
+def _with_system(messages: list[Message], system: str) -> list[Message]:
+    if not system or messages[0]["role"] == "system":
+        return messages
+    return [Message(role="system", content=system), *messages]
+
+
+def _fault(messages: Sequence[Message]) -> str | None:
+    roles = [message["role"] for message in messages]
+    if not set(roles) <= set(ROLES):
+        return "unknown-role"
+    if "system" in roles[1:]:
+        return "system-not-first"
+    if not _all_seen(messages, "user"):
+        return "blank-question"
+    return None if _all_seen(messages, "assistant") else "blank-answer"
+
+
+def _all_seen(messages: Sequence[Message], role: str) -> bool:
+    """Whether there are messages of that role, and something can be seen in each."""
+    said = [message["content"] for message in messages if message["role"] == role]
+    return bool(said) and all(map(_can_be_seen, said))
+
+
+def _can_be_seen(text: str) -> bool:
+    """As `is_blank` has it, for one text: it stops at the first sign that can be seen."""
+    return any(not s.isspace() and unicodedata.category(s) not in ("Cc", "Cf") for s in text)
+
+
+def _prompt(messages: Sequence[Message]) -> str:
+    first = next(n for n, message in enumerate(messages) if message["role"] == "assistant")
+    return "\n".join(message["content"] for message in messages[:first])
+
+
+def _frame(part: Conversations) -> pl.DataFrame:
+    written = [json.dumps(messages, ensure_ascii=False) for messages in part.messages]
+    return pl.DataFrame(
+        {"messages": written, "row": part.rows}, schema={"messages": pl.String, "row": pl.Int64}
+    )
+
+
+def _conversations(frame: pl.DataFrame) -> Conversations:
+    return Conversations(
+        messages=[json.loads(cell) for cell in frame["messages"]], rows=frame["row"].to_list()
+    )

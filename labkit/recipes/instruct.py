@@ -1,0 +1,363 @@
+"""Instruction tuning: let a language model answer as a person's own answers do.
+
+Data: a table of questions and answers, or of conversations. Base: a decoder. The tuned model
+is compared with its base on questions that were held out.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from labkit.errors import UsageError
+from labkit.recipes.base import (
+    COLUMN,
+    Estimate,
+    Machine,
+    Prediction,
+    Prepared,
+    Task,
+    TrainContext,
+    in_sight,
+)
+
+if TYPE_CHECKING:
+    from labkit.data.conversations import Columns, ConversationParts, Conversations
+    from labkit.data.findings import Finding
+    from labkit.data.load import Table
+    from labkit.data.messages import Message
+    from labkit.evaluation.base import Evaluation
+    from labkit.evaluation.language import Foretold
+    from labkit.train.instruct import InstructTuning
+    from labkit.train.language_model import LanguageModel
+
+BASELINE = "the base model"
+_TEMPLATE_FILE = "chat_template.jinja"
+_ANSWERS_SHOWN = 5
+"""Held-out questions that base and tuned model answer in full."""
+
+
+class Config(BaseModel):
+    """The settings of instruction tuning."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    question: str = Field(default="question", json_schema_extra=COLUMN)
+    """The column that holds the questions."""
+    answer: str = Field(default="answer", json_schema_extra=COLUMN)
+    """The column that holds the answers."""
+    input: str | None = Field(default=None, json_schema_extra=COLUMN)
+    """A column that holds what a question is about; it is put below the question."""
+    messages: str | None = Field(default=None, json_schema_extra=COLUMN)
+    """A column that holds whole conversations as JSON; then question and answer are not read."""
+    system: str = Field(default="", max_length=20_000)
+    """What every conversation begins with: how the model shall answer."""
+    template: str | None = None
+    """How a conversation becomes one text: 'plain', or a Jinja file; else the model's own."""
+    method: Literal["lora", "full"] = Field(
+        default="lora",
+        title="What is tuned",
+        json_schema_extra=in_sight(
+            lora="Small adapters in the model (lora)", full="The whole model"
+        ),
+    )
+    """What is tuned: small adapters in the model (lora), or the whole model."""
+    epochs: int = Field(
+        default=3, ge=1, le=200, title="Passes over the data", json_schema_extra=in_sight()
+    )
+    """How often each row is seen."""
+    batch_size: int = Field(default=16, ge=1, le=4096)
+    """Conversations in each step."""
+    learning_rate: float | None = Field(
+        default=None, gt=0, le=1, title="Learning rate", json_schema_extra=in_sight()
+    )
+    """How far each step goes; chosen for the method where it is left out."""
+    max_tokens: int = Field(default=1024, ge=16, le=131_072)
+    """Longer conversations are cut to this many tokens; it is said which."""
+    row_tokens: int = Field(default=4096, ge=16, le=1_048_576)
+    """How many tokens go through the model at a time; less takes less memory."""
+    patience: int = Field(default=3, ge=1, le=200)
+    """Epochs without progress on the validation part before it ends early."""
+    lora_rank: int = Field(default=16, ge=1, le=256)
+    """The size of the adapters of the method lora."""
+    lora_targets: str = "all-linear"
+    """The layers that get adapters: 'all-linear', or names as in 'q_proj,v_proj'."""
+    merge: bool = False
+    """Save the whole model with the adapters added into it, not the adapters alone."""
+    max_answer_tokens: int = Field(default=256, ge=1, le=8192)
+    """The longest answer that the tuned model writes, in tokens."""
+    validation: float = Field(default=0.1, ge=0.02, le=0.5)
+    """Share of the rows on which settings are chosen."""
+    held_out: float = Field(default=0.15, ge=0.02, le=0.5)
+    """Share of the rows kept for the final measurement, where there is no test file."""
+
+
+_RATES = {"lora": 2e-4, "full": 2e-5}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answerer:
+    """A tuned model as `predict` takes it."""
+
+    model: "LanguageModel"
+    system: str
+    max_answer_tokens: int
+
+
+class Instruct:
+    """The recipe; see `labkit.recipes.base.Recipe` for what each step is for."""
+
+    name = "instruct"
+    title = "Answers in words"
+    summary = "Tune a language model on questions and answers of your own."
+    Config = Config
+    input_setting = "question"
+
+    def prepare(self, task: Task) -> Prepared:
+        from labkit.data.check_conversations import check_conversations, check_test_conversations
+        from labkit.models.chat_templates import choose_template
+        from labkit.paths import write_private
+
+        config: Config = task.config
+        template = choose_template(task.base, config.template)
+        table, found, findings = _read(task.data, config)
+        findings = [*findings, *check_conversations(found)]
+        summary: dict[str, Any] = {"file": task.data.name, "sha256": table.sha256}
+        test = None
+        if task.test:
+            test_table, test, test_findings = _read(task.test, config)
+            findings += [*test_findings, *check_test_conversations(found, test)]
+            summary |= {"test_file": task.test.name, "test_sha256": test_table.sha256}
+        parts = _cut(found, test, config)
+        sizes = [
+            sum(len(message["content"].encode()) for message in messages)
+            for messages in found.messages
+        ]
+        summary |= {
+            "rows": {name: len(part) for name, part in vars(parts).items()},
+            "mean_bytes": sum(sizes) / max(1, len(sizes)),
+        }
+
+        def save(folder: Path) -> None:
+            parts.save(folder)
+            write_private(folder / _TEMPLATE_FILE, template)
+
+        return Prepared(findings=findings, summary=summary, save=save)
+
+    def estimate(self, task: Task, summary: Mapping[str, Any], machine: Machine) -> Estimate:
+        config: Config = task.config
+        base, rows = task.base, summary["rows"]
+        # About 4 bytes of UTF-8 a token, and some that the template writes.
+        tokens_per_row = min(config.max_tokens, summary["mean_bytes"] / 4 + 20)
+        forward = 2 * base.num_parameters  # operations a token
+        passes = {"full": 3, "lora": 2}[config.method] * config.epochs
+        once = config.epochs * rows["validation"] + 2 * rows["held_out"]
+        flop = forward * tokens_per_row * (rows["train"] * passes + once)
+        flop += forward * 2 * _ANSWERS_SHOWN * config.max_answer_tokens
+        lora = 0.02 * config.lora_rank / 16  # of all weights, on all linear layers
+        trained = round(base.num_parameters * (1 if config.method == "full" else lora))
+        row_tokens = max(config.max_tokens, min(
+            config.row_tokens, config.batch_size * tokens_per_row))  # fmt: skip
+        activations = 4 * row_tokens * base.hidden_size * base.num_layers * 34
+        memory = 2**30 + 4 * base.num_parameters + 20 * trained + round(activations)
+        saved = base.num_parameters if config.method == "full" or config.merge else trained
+        return Estimate(
+            memory_bytes=memory,
+            disk_bytes=4 * saved + 2 * 16 * trained,
+            duration_s=20 + flop / (0.35 * machine.flops),
+            basis=f"{flop / 1e12:.1f} TFLOP at 35 % of {machine.flops / 1e9:.0f} GFLOP/s, "
+            "and 20 s to start",
+        )
+
+    def baselines(self, context: TrainContext) -> Mapping[str, Any]:
+        from labkit.train.instruct import measure_base
+
+        return {BASELINE: measure_base(_tuning(context))}
+
+    def train(self, context: TrainContext) -> bool:
+        from labkit.train.instruct import tune
+
+        return tune(_tuning(context))
+
+    def evaluate(self, context: TrainContext, baselines: Mapping[str, Any]) -> "Evaluation":
+        from labkit.evaluation.language import compare_losses
+        from labkit.train.instruct import cut_notes, measure_tuned
+
+        tuning = _tuning(context)
+        measured = measure_tuned(tuning)
+        return compare_losses(
+            _foretold(measured),
+            {name: _foretold(found) for name, found in baselines.items()},
+            compared=_compared(_parts(context).held_out, measured, baselines),
+            notes=cut_notes(tuning),
+            seed=context.task.seed,
+        )
+
+    def load(self, folder: Path, device: str) -> _Answerer:
+        from labkit.train.language_model import load_model, read_card
+
+        card = read_card(folder)
+        return _Answerer(
+            model=load_model(folder, device),
+            system=card.system,
+            max_answer_tokens=card.max_answer_tokens,
+        )
+
+    def predict(self, model: _Answerer, inputs: Sequence[str]) -> Sequence[Prediction]:
+        from labkit.data.messages import Message
+
+        system = [Message(role="system", content=model.system)] if model.system else []
+        return [
+            Prediction(
+                text=text,
+                label=model.model.answer(
+                    [*system, Message(role="user", content=text.strip())], model.max_answer_tokens
+                ),
+                confidence=None,
+                unsure=False,
+            )
+            for text in inputs
+        ]
+
+
+def _read(path: Path, config: Config) -> "tuple[Table, Conversations, list[Finding]]":
+    from labkit.data.check import check_columns
+    from labkit.data.conversations import read_conversations
+    from labkit.data.load import load_table
+
+    table, columns = load_table(path), _columns(config)
+    try:
+        check_columns(table, columns.by_role)
+    except UsageError as error:
+        raise UsageError(f"{error} {_advice(table)}") from error
+    found, left_out = read_conversations(table, columns)
+    return table, found, [*table.findings, *left_out]
+
+
+def _columns(config: Config) -> "Columns":
+    from labkit.data.conversations import Columns
+
+    return Columns(
+        question=config.question,
+        answer=config.answer,
+        input=config.input,
+        messages=config.messages,
+        system=config.system,
+    )
+
+
+def _advice(table: "Table") -> str:
+    """How to name the table's columns, as far as their names say."""
+    from labkit.data.check_conversations import guess_conversation_columns
+
+    guessed = guess_conversation_columns(table)
+    if not guessed:
+        return "Say which with the settings question and answer, or messages."
+    named = ", ".join(f"{role} = {column!r}" for role, column in guessed.items())
+    return f"It looks like: {named}. Say so with the settings of these names."
+
+
+def _cut(
+    found: "Conversations", test: "Conversations | None", config: Config
+) -> "ConversationParts":
+    from labkit.data.conversations import ConversationParts
+    from labkit.data.examples import Examples
+    from labkit.data.split import split
+
+    # All of one label: each part gets a row as soon as there are enough of them.
+    alike = Examples(texts=found.prompts, labels=[""] * len(found), rows=list(found.rows))
+    cut = split(alike, validation=config.validation, heldout=0 if test else config.held_out)
+    return ConversationParts(
+        train=found.take(cut.train),
+        validation=found.take(cut.validation),
+        held_out=test or found.take(cut.heldout),
+    )
+
+
+def _parts(context: TrainContext) -> "ConversationParts":
+    from labkit.data.conversations import ConversationParts
+
+    return ConversationParts.load(context.dataset)
+
+
+def _tuning(context: TrainContext) -> "InstructTuning":
+    from labkit.train.instruct import InstructTuning, Talks
+    from labkit.train.loop import LoopSettings
+    from labkit.train.precision import training_dtype
+
+    config: Config = context.task.config
+    parts = _parts(context)
+    rate = config.learning_rate or _RATES[config.method]
+
+    def talks(part: "Conversations") -> Talks:
+        return Talks(messages=part.messages, rows=part.rows)
+
+    return InstructTuning(
+        base=context.task.base.path,
+        recipe=Instruct.name,
+        template=(context.dataset / _TEMPLATE_FILE).read_text(encoding="utf-8"),
+        train=talks(parts.train),
+        validation=talks(parts.validation),
+        held_out=talks(parts.held_out),
+        method=config.method,
+        max_tokens=min(config.max_tokens, context.task.base.max_tokens),
+        row_tokens=config.row_tokens,
+        lora_rank=config.lora_rank,
+        lora_targets=config.lora_targets,
+        merge=config.merge,
+        system=config.system,
+        num_answers=_ANSWERS_SHOWN,
+        max_answer_tokens=config.max_answer_tokens,
+        loop=LoopSettings(
+            num_epochs=config.epochs,
+            batch_size=config.batch_size,
+            learning_rate=rate,
+            head_learning_rate=rate,
+            patience=config.patience,
+            seed=context.task.seed,
+            device=context.device,
+            dtype=training_dtype(context.device),
+        ),
+        folder=context.folder,
+        resume_from=context.resume_from,
+        report=context.report,
+        should_stop=context.should_stop,
+        workers=context.workers,
+    )
+
+
+def _foretold(measured: Mapping[str, Any]) -> "Foretold":
+    import numpy as np
+
+    from labkit.evaluation.language import Foretold
+
+    return Foretold(
+        losses_N=np.array(measured["losses"]), tokens_N=np.array(measured["tokens"], np.float64)
+    )
+
+
+def _compared(
+    held_out: "Conversations", tuned: Mapping[str, Any], baselines: Mapping[str, Any]
+) -> list[Any]:
+    from labkit.evaluation.language import Compared
+
+    place = {row: n for n, row in enumerate(held_out.rows)}
+    return [
+        Compared(
+            row=answered["row"],
+            question=_last(held_out.messages[place[answered["row"]]], "user"),
+            wanted=_last(held_out.messages[place[answered["row"]]], "assistant"),
+            tuned=answered["answer"],
+            others={name: found["answers"][n]["answer"] for name, found in baselines.items()},
+        )
+        for n, answered in enumerate(tuned["answers"])
+    ]
+
+
+def _last(messages: "Sequence[Message]", role: str) -> str:
+    return next(m["content"] for m in reversed(messages) if m["role"] == role)
+
+
+RECIPE = Instruct()

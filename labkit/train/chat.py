@@ -1,0 +1,163 @@
+"""What a model sees of a conversation: one text, its tokens, and which of them it learns.
+
+The template renders the conversation once with and once without each answer, so what is
+learnt is just what the model would have to write after the template asked for an answer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labkit.data.messages import Message
+from labkit.errors import LabkitError
+
+Messages = Sequence[Message]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """One example as the model sees it."""
+
+    row: int
+    """Its number in the person's file."""
+    text: str
+    """The whole text, as the template writes it."""
+    learnt_spans: Sequence[tuple[int, int]]
+    """Which characters of the text are learnt: start and end."""
+    ids_T: NDArray[np.int32]
+    """The token ids of the text, whole."""
+    learnt_T: NDArray[np.bool_]
+    """Which tokens are learnt."""
+    max_tokens: int
+    """What stands behind so many tokens is cut off."""
+
+    @property
+    def num_cut(self) -> int:
+        """Tokens that are cut off."""
+        return max(0, len(self.ids_T) - self.max_tokens)
+
+    @property
+    def num_learnt_cut(self) -> int:
+        """Tokens to learn that are cut off."""
+        return int(self.learnt_T[self.max_tokens :].sum())
+
+    @property
+    def num_learnt(self) -> int:
+        """Tokens that are learnt, after the cut; the first has nothing before it to learn from."""
+        return int(self.learnt_T[1 : self.max_tokens].sum())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chat:
+    """A tokenizer with the template of its conversations."""
+
+    tokenizer: Any
+    """A fast tokenizer of transformers."""
+    template: str
+    max_tokens: int
+
+    def see(self, conversations: Sequence[Messages], rows: Sequence[int]) -> list[Seen]:
+        """Each conversation as the model sees it.
+
+        One with several answers gives one example that learns them all. Where the template
+        writes earlier answers otherwise than the last (as those that drop its thoughts do), it
+        gives one for each answer. Raises LabkitError naming the row where the template refuses.
+        """
+        written = [
+            (row, text, spans)
+            for messages, row in zip(conversations, rows, strict=True)
+            for text, spans in self._written(messages, row)
+        ]
+        encoded = self.tokenizer(
+            [text for _, text, _ in written],
+            add_special_tokens=False,  # the template writes them
+            return_offsets_mapping=True,
+        ) if written else {"input_ids": [], "offset_mapping": []}  # fmt: skip
+        return [
+            self._seen(row, text, spans, ids, offsets)
+            for (row, text, spans), ids, offsets in zip(
+                written, encoded["input_ids"], encoded["offset_mapping"], strict=True
+            )
+        ]
+
+    def prompt(self, messages: Messages, row: int | None = None) -> list[int]:
+        """The token ids after which the model writes its answer to these messages."""
+        text = self._render(messages, row, asks=True)
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def stop_ids(self, examples: Sequence[Seen]) -> list[int]:
+        """The tokens that end an answer: the model's own, and those that the template writes.
+
+        Raises LabkitError where the template writes none, so that no answer would ever end.
+        """
+        ends = {int(seen.ids_T[seen.learnt_T][-1]) for seen in examples if seen.learnt_T.any()}
+        special = set(self.tokenizer.all_special_ids)
+        special |= {n for n, t in self.tokenizer.added_tokens_decoder.items() if t.special}
+        if plain := ends - special:
+            shown = self.tokenizer.decode([min(plain)])
+            raise LabkitError(
+                f"The chat template ends an answer with {shown!r}, which is no special token: the "
+                "model would not learn where to stop. The template must write the tokenizer's "
+                f"end-of-text token ({self.tokenizer.eos_token or 'it has none'}) after an answer."
+            )
+        own = self.tokenizer.eos_token_id
+        return sorted(ends | ({own} if own is not None else set()))
+
+    def _written(self, messages: Messages, row: int) -> list[tuple[str, list[tuple[int, int]]]]:
+        """The texts of a conversation, each with the spans that are learnt."""
+        answers = [n for n, message in enumerate(messages) if message["role"] == "assistant"]
+        found = [self._answer(messages[: n + 1], row) for n in answers]
+        text, _ = found[-1]
+        if all(text.startswith(earlier[: span[1]]) for earlier, span in found):
+            return [(text, [span for _, span in found])]
+        return [(text, [span]) for text, span in found]
+
+    def _answer(self, messages: Messages, row: int) -> tuple[str, tuple[int, int]]:
+        """The text up to the last message, an answer, and where in it that is."""
+        before = self._render(messages[:-1], row, asks=True)
+        text = self._render(messages, row, asks=False)
+        if not text.startswith(before):
+            raise LabkitError(
+                f"Row {row}: the chat template writes an answer otherwise than it asks for one "
+                f"({before[-40:]!r}), so it is not known what is to be learnt. Choose another "
+                "with the setting template."
+            )
+        return text, (len(before), max(len(before), len(text.rstrip())))
+
+    def _render(self, messages: Messages, row: int | None, *, asks: bool) -> str:
+        try:
+            return self.tokenizer.apply_chat_template(
+                [dict(message) for message in messages],
+                chat_template=self.template,
+                add_generation_prompt=asks,
+                tokenize=False,
+            )
+        except Exception as error:  # the template is a program of the site's or the person's
+            where = "" if row is None else f"Row {row}: "
+            raise LabkitError(
+                f"{where}the chat template refuses it: {error or type(error).__name__}."
+            ) from error
+
+    def _seen(
+        self,
+        row: int,
+        text: str,
+        spans: Sequence[tuple[int, int]],
+        ids: Sequence[int],
+        offsets: Sequence[tuple[int, int]],
+    ) -> Seen:
+        starts_T, ends_T = np.array(offsets, dtype=np.int64).reshape(-1, 2).T
+        learnt_T = np.zeros(len(ids), dtype=np.bool_)
+        for start, end in spans:
+            learnt_T |= (starts_T >= start) & (ends_T <= end) & (ends_T > starts_T)
+        return Seen(
+            row=row,
+            text=text,
+            learnt_spans=spans,
+            ids_T=np.array(ids, dtype=np.int32),
+            learnt_T=learnt_T,
+            max_tokens=self.max_tokens,
+        )

@@ -1,0 +1,254 @@
+"""Tuning a language model on conversations: from messages to a model folder.
+
+Plain dataclasses at its edge; it runs where only torch, transformers and peft are, and knows
+nothing of recipes, runs or Ray.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from labkit.data.findings import listed_rows
+from labkit.errors import LabkitError
+from labkit.train.chat import Chat, Messages, Seen
+from labkit.train.checkpoint import Checkpoints
+from labkit.train.decoder import Method, add_adapters, load_decoder, load_tokenizer, stored_dtype
+from labkit.train.language_loss import LanguageLoss, LossSettings, measure
+from labkit.train.language_model import (
+    LanguageCard,
+    LanguageModel,
+    load_model,
+    merge,
+    save_adapter,
+    save_whole,
+)
+from labkit.train.loop import Hooks, LoopSettings, fit
+from labkit.train.workers import ALONE, Workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Talks:
+    """Conversations, with their row numbers in the person's file."""
+
+    messages: Sequence[Messages]
+    rows: Sequence[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstructTuning:
+    """All that a tuning needs to know."""
+
+    base: Path
+    recipe: str
+    template: str
+    train: Talks
+    validation: Talks
+    held_out: Talks
+    method: Method
+    max_tokens: int
+    row_tokens: int
+    lora_rank: int
+    lora_targets: str
+    merge: bool
+    """Save the whole model, with the adapters added into its weights."""
+    system: str
+    """What every conversation begins with; kept beside the model for those to come."""
+    num_answers: int
+    """How many held-out questions are answered in full."""
+    max_answer_tokens: int
+    loop: LoopSettings
+    folder: Path
+    """Where checkpoints and the model go."""
+    resume_from: Path | None
+    report: Callable[..., None]
+    should_stop: Callable[[], bool]
+    workers: Workers = ALONE
+    """Those that tune it together; each of them calls `tune`."""
+
+    @property
+    def loss(self) -> LossSettings:
+        return LossSettings(
+            batch_size=self.loop.batch_size,
+            row_tokens=self.row_tokens,
+            device=self.loop.device,
+            dtype=self.loop.dtype,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """A part as the model sees it: what can be learnt from, and what was cut or left out."""
+
+    examples: Sequence[Seen]
+    cut: Sequence[int]
+    """The rows whose answers do not fit whole; their ends are not learnt."""
+    left_out: Sequence[int]
+    """The rows that have nothing to learn within so many tokens."""
+    max_tokens: int
+
+    def notes(self, done: str) -> list[str]:
+        """What is cut or left out, in sentences; `done` is what is done with the part."""
+        notes = []
+        if self.cut:
+            notes.append(
+                f"The answers of {listed_rows(self.cut)} do not end within {self.max_tokens} "
+                f"tokens; what comes later was not {done}. Raise max_tokens."
+            )
+        if self.left_out:
+            notes.append(
+                f"The answers of {listed_rows(self.left_out)} do not even begin within "
+                f"{self.max_tokens} tokens; they were not {done}. Raise max_tokens."
+            )
+        return notes
+
+
+def read_part(chat: Chat, part: Talks) -> Read:
+    """That part in tokens. A row is left out where its question alone is too long."""
+    seen = chat.see(part.messages, part.rows)
+    usable = [one for one in seen if one.num_learnt]
+    return Read(
+        examples=usable,
+        cut=sorted({one.row for one in usable if one.num_learnt_cut}),
+        left_out=sorted({one.row for one in seen if not one.num_learnt}),
+        max_tokens=chat.max_tokens,
+    )
+
+
+def tune(tuning: InstructTuning) -> bool:
+    """Tune, and leave the model in `folder / 'model'`.
+
+    Returns False where it was asked to stop and left a checkpoint instead.
+    """
+    tuning.report(phase="loading the base model")
+    torch.manual_seed(tuning.loop.seed)
+    # What is frozen needs no more digits than are computed with.
+    dtype = tuning.loop.dtype if tuning.method == "lora" else torch.float32
+    model, tokenizer = load_decoder(tuning.base, dtype)
+    chat = Chat(tokenizer=tokenizer, template=tuning.template, max_tokens=tuning.max_tokens)
+    train, validation = (_read(tuning, chat, part) for part in (tuning.train, tuning.validation))
+    for note in train.notes("learnt"):
+        tuning.report(message=note)
+    stop_ids = chat.stop_ids(train.examples)
+    adapted = None
+    if tuning.method == "lora":
+        adapted = add_adapters(model, tuning.lora_rank, tuning.lora_targets)
+    model.to(tuning.loop.device)
+    tuning.report(phase="training")
+    if not _fit(tuning, model, train.examples, validation.examples):
+        return False
+    if tuning.workers.is_first:
+        tuning.report(phase="saving the model")
+        _save(tuning, model, adapted, chat, stop_ids)
+    return True
+
+
+def _save(
+    tuning: InstructTuning, model: Any, adapted: Any, chat: Chat, stop_ids: Sequence[int]
+) -> None:
+    card = LanguageCard(
+        recipe=tuning.recipe,
+        base=str(tuning.base),
+        adapter=adapted is not None,
+        max_tokens=tuning.max_tokens,
+        stop_ids=stop_ids,
+        system=tuning.system,
+        max_answer_tokens=tuning.max_answer_tokens,
+    )
+    folder = tuning.folder / "model"
+    if adapted is None:
+        save_whole(folder, model, chat, card, stored_dtype(tuning.base))
+    else:
+        save_adapter(folder, adapted, chat, card)
+        if tuning.merge:
+            merge(folder)
+
+
+def measure_base(tuning: InstructTuning) -> dict[str, Any]:
+    """What the base model makes of the held-out part; see `_measured`."""
+    tuning.report(phase="measuring the base model")
+    model, tokenizer = load_decoder(tuning.base, stored_dtype(tuning.base))
+    chat = Chat(tokenizer=tokenizer, template=tuning.template, max_tokens=tuning.max_tokens)
+    held_out = _read(tuning, chat, tuning.held_out)
+    base = LanguageModel(
+        model=model.to(tuning.loop.device), chat=chat, stop_ids=chat.stop_ids(held_out.examples)
+    )
+    return _measured(tuning, base, held_out)
+
+
+def measure_tuned(tuning: InstructTuning) -> dict[str, Any]:
+    """What the tuned model, as it was saved, makes of the held-out part."""
+    tuned = load_model(tuning.folder / "model", tuning.loop.device)
+    return _measured(tuning, tuned, _read(tuning, tuned.chat, tuning.held_out))
+
+
+def cut_notes(tuning: InstructTuning) -> list[str]:
+    """What does not fit into `max_tokens`, of what is learnt and of what is held out."""
+    chat = Chat(
+        tokenizer=load_tokenizer(tuning.base),
+        template=tuning.template,
+        max_tokens=tuning.max_tokens,
+    )
+    parts = {"learnt": tuning.train, "measured": tuning.held_out}
+    return [note for done, part in parts.items() for note in read_part(chat, part).notes(done)]
+
+
+def _measured(tuning: InstructTuning, model: LanguageModel, held_out: Read) -> dict[str, Any]:
+    """Loss and tokens of each held-out example, and the answers to the first questions.
+
+    For JSON: 'losses' in nats, 'tokens', 'rows'; 'answers' by row.
+    """
+    figures_N3 = measure(model.model, held_out.examples, tuning.loss)
+    asked = list(zip(tuning.held_out.rows, tuning.held_out.messages, strict=True))
+    answers = [
+        {"row": row, "answer": model.answer(_question(messages), tuning.max_answer_tokens)}
+        for row, messages in asked[: tuning.num_answers]
+    ]
+    return {
+        "losses": [float(loss) for loss in figures_N3[:, 0]],
+        "tokens": [int(tokens) for tokens in figures_N3[:, 1]],
+        "rows": [seen.row for seen in held_out.examples],
+        "answers": answers,
+    }
+
+
+def _question(messages: Messages) -> Messages:
+    """What stands before the last answer."""
+    last = max(n for n, message in enumerate(messages) if message["role"] == "assistant")
+    return messages[:last]
+
+
+def _read(tuning: InstructTuning, chat: Chat, part: Talks) -> Read:
+    """As `read_part`. Raises LabkitError where nothing is left of it."""
+    read = read_part(chat, part)
+    if not read.examples:
+        raise LabkitError(
+            f"No row has an answer that begins within {tuning.max_tokens} tokens. Raise "
+            "max_tokens, or shorten the questions."
+        )
+    return read
+
+
+def _fit(
+    tuning: InstructTuning, model: Any, train: Sequence[Seen], validation: Sequence[Seen]
+) -> bool:
+    def validate() -> tuple[float, float]:
+        def figures(mine: NDArray[np.int64]) -> NDArray[np.float32]:
+            return measure(model, [validation[n] for n in mine], tuning.loss)
+
+        losses, tokens, hits = tuning.workers.gather(len(validation), figures).sum(axis=0)
+        return float(losses / tokens), float(hits / tokens)
+
+    return fit(
+        model,
+        LanguageLoss(model, train, tuning.loss, tuning.workers),
+        tuning.loop,
+        checkpoints=Checkpoints(tuning.folder / "checkpoints"),
+        resume_from=tuning.resume_from,
+        hooks=Hooks(report=tuning.report, should_stop=tuning.should_stop, validate=validate),
+        workers=tuning.workers,
+    )

@@ -1,0 +1,127 @@
+"""What a language model learns from examples: the tokens marked in them, whatever holds them.
+
+A batch is so many examples. Its loss is the mean over the tokens that are learnt in all of
+them, so it makes no difference how they are packed into rows, how many rows are computed at a
+time, or by how many workers.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from labkit.data.findings import listed_rows
+from labkit.errors import LabkitError
+from labkit.train import packed_attention
+from labkit.train.chat import Seen
+from labkit.train.decoder import states_of
+from labkit.train.encoder import autocast
+from labkit.train.packing import best_fit, lay_out
+from labkit.train.token_loss import loss_sum, token_losses
+from labkit.train.workers import ALONE, Workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSettings:
+    batch_size: int
+    """Examples in each step."""
+    row_tokens: int
+    """How many tokens go through the model at a time; a longer example goes alone."""
+    device: str = "cpu"
+    dtype: torch.dtype = torch.float32
+
+
+class LanguageLoss:
+    """The objective; see `labkit.train.loop.Objective`. `model` is the causal language model."""
+
+    unit = "tokens"
+
+    def __init__(
+        self,
+        model: Any,
+        examples: Sequence[Seen],
+        settings: LossSettings,
+        workers: Workers = ALONE,
+    ):
+        self.model, self.examples = model, examples
+        self.settings, self.workers = settings, workers
+        self.trained = [p for p in model.parameters() if p.requires_grad]
+        workers.start_alike(self.trained)
+        model.set_attn_implementation(packed_attention.NAME)
+
+    def batches(self, seed: tuple[int, ...]) -> list[NDArray[np.int64]]:
+        """All examples once, in random order, `batch_size` or one less at a time."""
+        order_N = np.random.default_rng(seed).permutation(len(self.examples))
+        return np.array_split(order_N, max(1, -(-len(order_N) // self.settings.batch_size)))
+
+    def size(self, batch: NDArray[np.int64]) -> int:
+        return sum(_length(self.examples[n]) for n in batch)
+
+    def backward(self, batch: NDArray[np.int64]) -> Tensor:
+        """The batch's mean loss in nats a token; its gradients are added to the weights'.
+
+        Raises LabkitError naming the rows where the loss is no number.
+        """
+        settings = self.settings
+        num_learnt = sum(self.examples[n].num_learnt for n in batch)
+        mine = self.workers.share(self._longest_first(batch))
+        total = torch.zeros((), device=settings.device)
+        for chosen in self._rows(mine):
+            row = lay_out([self.examples[n] for n in chosen]).to(settings.device)
+            with autocast(settings.device, settings.dtype):
+                states_PD = states_of(self.model, row).to(settings.dtype)
+                head = self.model.get_output_embeddings()
+                loss = loss_sum(states_PD, head, row.targets_P) / num_learnt
+            loss.backward()
+            total += loss.detach()
+        if not math.isfinite(float(total)):
+            raise LabkitError(
+                f"Training came apart: the loss is no number, at {self._shown(mine)}. "
+                "Lower learning_rate, or look at these rows. The last checkpoint is still good."
+            )
+        for parameter in self.trained:
+            if parameter.grad is None:  # of a layer, or a worker, that this batch does not reach
+                parameter.grad = torch.zeros_like(parameter)
+        self.workers.add_up([*(p.grad for p in self.trained if p.grad is not None), total])
+        return total
+
+    def _longest_first(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
+        """So that workers, who take turns, have nearly the same to do."""
+        return np.array(sorted(batch, key=lambda n: -_length(self.examples[n])), dtype=np.int64)
+
+    def _rows(self, chosen: NDArray[np.int64]) -> list[list[int]]:
+        lengths = [_length(self.examples[n]) for n in chosen]
+        packed = best_fit(lengths, self.settings.row_tokens)
+        return [[int(chosen[n]) for n in row] for row in packed]
+
+    def _shown(self, chosen: NDArray[np.int64]) -> str:
+        return listed_rows(sorted(self.examples[n].row for n in chosen))
+
+
+@torch.inference_mode()
+def measure(model: Any, examples: Sequence[Seen], settings: LossSettings) -> NDArray[np.float32]:
+    """Of each example the sum of its losses in nats, its tokens to learn, and how many of them
+    the model finds the likeliest; shape (N, 3)."""
+    model.eval()
+    before = model.config._attn_implementation
+    model.set_attn_implementation(packed_attention.NAME)
+    out_N3 = np.zeros((len(examples), 3), dtype=np.float32)
+    for chosen in best_fit([_length(seen) for seen in examples], settings.row_tokens):
+        row = lay_out([examples[n] for n in chosen]).to(settings.device)
+        with autocast(settings.device, settings.dtype):
+            states_PD = states_of(model, row).to(settings.dtype)
+            losses_P, hits_P = token_losses(states_PD, model.get_output_embeddings(), row.targets_P)
+        figures_P3 = torch.stack([losses_P, torch.ones_like(losses_P), hits_P.float()], dim=1)
+        sums_N3 = torch.zeros((len(chosen), 3), device=settings.device)
+        out_N3[chosen] = sums_N3.index_add_(0, row.example_P, figures_P3).cpu().numpy()
+    model.set_attn_implementation(before)
+    return out_N3
+
+
+def _length(seen: Seen) -> int:
+    return min(len(seen.ids_T), seen.max_tokens)
