@@ -9,7 +9,6 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from labkit.errors import LabkitError, UsageError
-from labkit.train import packed_attention
 from labkit.train.packing import Row
 
 Method = Literal["lora", "full"]
@@ -27,7 +26,6 @@ def load_decoder(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    packed_attention.register()
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder, use_safetensors=True, dtype=dtype, attn_implementation="sdpa",
@@ -73,10 +71,11 @@ def add_adapters(model: Any, rank: int, targets: str) -> Any:
         name.rpartition(".")[2] for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and module is not model.get_output_embeddings()
     })  # fmt: skip
-    if named != [ALL_LINEAR] and (unknown := [name for name in named if name not in linear]):
+    unknown = [name for name in named if name not in linear]
+    if named != [ALL_LINEAR] and (unknown or not named):
         raise UsageError(
-            f"The model has no linear layer {', '.join(map(repr, unknown))} for lora_targets. "
-            f"It has {', '.join(map(repr, linear))}; {ALL_LINEAR!r} means all of them."
+            f"The model has no linear layer {', '.join(map(repr, unknown or ['']))} for "
+            f"lora_targets. It has {', '.join(map(repr, linear))}; {ALL_LINEAR!r} means all."
         )
     config = LoraConfig(
         r=rank,

@@ -52,7 +52,7 @@ class LanguageLoss:
         self.settings, self.workers = settings, workers
         self.trained = [p for p in model.parameters() if p.requires_grad]
         workers.start_alike(self.trained)
-        model.set_attn_implementation(packed_attention.NAME)
+        packed_attention.use(model)
 
     def batches(self, seed: tuple[int, ...]) -> list[NDArray[np.int64]]:
         """All examples once, in random order, `batch_size` or one less at a time."""
@@ -63,7 +63,7 @@ class LanguageLoss:
         return sum(_length(self.examples[n]) for n in batch)
 
     def backward(self, batch: NDArray[np.int64]) -> Tensor:
-        """The batch's mean loss in nats a token; its gradients are added to the weights'.
+        """The batch's mean loss in nats a token; leaves its gradients in weights that have none.
 
         Raises LabkitError naming the rows where the loss is no number.
         """
@@ -109,7 +109,7 @@ def measure(model: Any, examples: Sequence[Seen], settings: LossSettings) -> NDA
     the model finds the likeliest; shape (N, 3)."""
     model.eval()
     before = model.config._attn_implementation
-    model.set_attn_implementation(packed_attention.NAME)
+    packed_attention.use(model)
     out_N3 = np.zeros((len(examples), 3), dtype=np.float32)
     for chosen in best_fit([_length(seen) for seen in examples], settings.row_tokens):
         row = lay_out([examples[n] for n in chosen]).to(settings.device)

@@ -61,7 +61,10 @@ class Objective(Protocol):
         ...
 
     def backward(self, batch: Any) -> Tensor:
-        """Leave the whole batch's gradients in the weights; returns a loss to tell, shape ()."""
+        """Leave the whole batch's gradients in the weights, which have none before.
+
+        Returns a loss to tell, shape ().
+        """
         ...
 
 

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 NAME = "labkit_packed"
 
 
-def register() -> None:
-    """Make it known to transformers. Once is enough; again does no harm."""
+def use(model: Any) -> None:
+    """Let a model of transformers attend so, from now on."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, packed_attention)
+    model.set_attn_implementation(NAME)
 
 
 def packed_attention(

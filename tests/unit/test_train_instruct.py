@@ -1,0 +1,361 @@
+"""Tuning from conversations to a model folder, by each method, with random thin decoders."""
+
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from labkit.data.messages import Message
+from labkit.errors import LabkitError, UsageError
+from labkit.train import language_model
+from labkit.train.chat import Chat
+from labkit.train.checkpoint import Checkpoints
+from labkit.train.decoder import Method, load_decoder
+from labkit.train.instruct import (
+    InstructTuning,
+    Talks,
+    cut_notes,
+    measure_base,
+    measure_tuned,
+    tune,
+)
+from labkit.train.language_model import load_model, merge
+from labkit.train.loop import LoopSettings
+from labkit.train.workers import join, leave
+from tests.unit.tiny_decoder import TEMPLATE, save_tiny_decoder
+
+pytestmark = pytest.mark.filterwarnings(
+    # peft 0.21 asks transformers 5.23 by an older name.
+    "ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"
+)
+
+METHODS: tuple[Method, ...] = ("lora", "full")
+RATES = {"lora": 2e-2, "full": 1e-2}
+COLOURS = {"red": "stop", "green": "go", "blue": "swim"}
+
+
+def silent(**_: Any) -> None:
+    pass
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other are slow on a machine that others use too."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_decoder(tmp_path_factory.mktemp("base"))
+
+
+def talks(first: int, number: int) -> Talks:
+    """Questions about one of three colours, each of which has one answer."""
+    rows = range(first, first + number)
+    asked = [(n, *list(COLOURS.items())[n % len(COLOURS)]) for n in rows]
+    return Talks(
+        messages=[
+            [Message(role="user", content=f"{n}: {colour}?"),
+             Message(role="assistant", content=answer)]
+            for n, colour, answer in asked
+        ],
+        rows=[n + 2 for n in rows],
+    )  # fmt: skip
+
+
+@pytest.fixture
+def tuning(base: Path, tmp_path: Path) -> InstructTuning:
+    return make_tuning(base, tmp_path)
+
+
+def make_tuning(base: Path, folder: Path) -> InstructTuning:
+    return InstructTuning(
+        base=base,
+        recipe="instruct",
+        template=TEMPLATE,
+        train=talks(0, 24),
+        validation=talks(24, 6),
+        held_out=talks(30, 9),
+        method="lora",
+        max_tokens=64,
+        row_tokens=64,
+        lora_rank=8,
+        lora_targets="all-linear",
+        merge=False,
+        system="",
+        num_answers=3,
+        max_answer_tokens=12,
+        loop=LoopSettings(
+            num_epochs=2, batch_size=8, learning_rate=2e-2, head_learning_rate=2e-2, patience=9
+        ),
+        folder=folder,
+        resume_from=None,
+        report=silent,
+        should_stop=lambda: False,
+    )
+
+
+def by(tuning: InstructTuning, method: Method, epochs: int = 2, **changes: Any) -> InstructTuning:
+    loop = replace(
+        tuning.loop,
+        learning_rate=RATES[method],
+        head_learning_rate=RATES[method],
+        num_epochs=epochs,
+    )
+    return replace(tuning, method=method, loop=loop, **changes)
+
+
+def stop_before(step: int) -> Callable[[], bool]:
+    asked = count()
+    return lambda: next(asked) == step
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def saved(folder: Path) -> dict[str, Tensor]:
+    """The weights of a model folder."""
+    (file,) = (folder / "model").glob("*.safetensors")
+    return load_file(file)
+
+
+IDS_1T = torch.arange(40)[None]
+
+
+@torch.inference_mode()
+def logits(model: Any) -> Tensor:
+    model.eval()
+    model.set_attn_implementation("eager")
+    return model(input_ids=IDS_1T).logits
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_learns_and_beats_its_base(tuning: InstructTuning, method: Method):
+    tuning = by(tuning, method, epochs=25)
+    base = measure_base(tuning)
+    assert tune(tuning)
+    tuned = measure_tuned(tuning)
+    assert tuned["rows"] == base["rows"] == list(range(32, 41))
+    assert tuned["tokens"] == base["tokens"]
+    assert sum(tuned["losses"]) < 0.95 * sum(base["losses"])
+    # It stops where the template says: nothing stands behind the answer.
+    assert [one["answer"] for one in tuned["answers"]] == ["stop", "go", "swim"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("step", [2, 3, 5], ids=["in the first epoch", "between", "later"])
+def test_a_stopped_tuning_resumes_to_exactly_the_same_model(
+    tuning: InstructTuning, tmp_path: Path, method: Method, step: int
+):
+    whole, cut = made(tmp_path / "whole"), made(tmp_path / "cut")
+    assert tune(by(tuning, method, folder=whole))
+    assert not tune(by(tuning, method, folder=cut, should_stop=stop_before(step)))
+    assert not (cut / "model").exists()
+    newest = Checkpoints(cut / "checkpoints").newest()
+    assert newest is not None and newest.name == f"step-{step:08d}"
+    assert tune(by(tuning, method, folder=cut, resume_from=newest))
+    one, other = saved(whole), saved(cut)
+    assert one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+@pytest.mark.parametrize("row_tokens", [16, 1000])
+def test_the_model_is_the_same_however_many_tokens_are_computed_at_a_time(
+    tuning: InstructTuning, tmp_path: Path, row_tokens: int
+):
+    one, other = made(tmp_path / "one"), made(tmp_path / "other")
+    assert tune(by(tuning, "lora", folder=one))
+    assert tune(by(tuning, "lora", folder=other, row_tokens=row_tokens))
+    for name, tensor in saved(one).items():
+        torch.testing.assert_close(saved(other)[name], tensor, rtol=1e-3, atol=1e-5)
+
+
+def test_an_adapter_is_one_of_pefts(tuning: InstructTuning, base: Path):
+    assert tune(tuning)
+    folder = tuning.folder / "model"
+    mine = logits(load_model(folder, "cpu").model)
+    plain = AutoModelForCausalLM.from_pretrained(base)
+    unchanged = logits(plain)
+    pefts = logits(PeftModel.from_pretrained(plain, folder))
+    torch.testing.assert_close(mine, pefts, rtol=0, atol=1e-6)
+    assert (mine - unchanged).abs().max() > 1e-3
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(base) and config["lora_alpha"] == 16
+    assert not {file.suffix for file in folder.iterdir()} & {".bin", ".pt", ".pkl"}
+
+
+def test_a_merged_model_is_base_and_adapter_and_needs_neither(tuning: InstructTuning):
+    assert tune(tuning)
+    folder = tuning.folder / "model"
+    apart = logits(load_model(folder, "cpu").model)
+    merge(folder)
+    torch.testing.assert_close(logits(load_model(folder, "cpu").model), apart, atol=1e-5, rtol=0)
+    plain = AutoModelForCausalLM.from_pretrained(folder)
+    torch.testing.assert_close(logits(plain), apart, atol=1e-5, rtol=0)
+    assert not list(folder.glob("adapter_*"))
+
+
+def test_merging_while_tuning_leaves_the_same_model(tuning: InstructTuning, tmp_path: Path):
+    apart, together = made(tmp_path / "apart"), made(tmp_path / "together")
+    assert tune(replace(tuning, folder=apart))
+    assert tune(replace(tuning, folder=together, merge=True))
+    torch.testing.assert_close(
+        logits(load_model(together / "model", "cpu").model),
+        logits(load_model(apart / "model", "cpu").model),
+        atol=1e-5,
+        rtol=0,
+    )
+
+
+def test_full_tuning_leaves_a_model_of_transformers(tuning: InstructTuning):
+    assert tune(by(tuning, "full"))
+    folder = tuning.folder / "model"
+    plain = AutoModelForCausalLM.from_pretrained(folder)
+    torch.testing.assert_close(logits(load_model(folder, "cpu").model), logits(plain))
+    assert (folder / "chat_template.jinja").read_text() == TEMPLATE
+
+
+def test_weights_keep_the_format_of_the_base(tuning: InstructTuning, tmp_path: Path):
+    half = tmp_path / "half"
+    model, tokenizer = load_decoder(tuning.base, torch.bfloat16)
+    model.save_pretrained(half)
+    tokenizer.save_pretrained(half)
+    assert tune(by(tuning, "full", base=half))
+    assert {tensor.dtype for tensor in saved(tuning.folder).values()} == {torch.bfloat16}
+
+
+def few(tuning: InstructTuning) -> InstructTuning:
+    """The last batch of an epoch has one example, so that a second worker has none."""
+    return replace(tuning, train=talks(0, 9), loop=replace(tuning.loop, batch_size=2))
+
+
+def one_of_two(base: Path, folder: Path, rank: int, method: Method) -> None:
+    torch.set_num_threads(1)
+    workers = join(folder / "store", rank, 2, "cpu")
+    assert tune(few(by(make_tuning(base, folder), method, workers=workers)))
+    leave(workers)
+    os._exit(0)  # as in test_train_workers
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_two_workers_learn_what_one_learns_alone(
+    tuning: InstructTuning, tmp_path: Path, method: Method
+):
+    alone, together = made(tmp_path / "alone"), made(tmp_path / "together")
+    assert tune(few(by(tuning, method, folder=alone)))
+    spawn = multiprocessing.get_context("spawn")
+    processes = [
+        spawn.Process(target=one_of_two, args=(tuning.base, together, rank, method))
+        for rank in range(2)
+    ]
+    try:
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(120)
+            assert process.exitcode == 0
+    finally:
+        for process in processes:
+            process.kill()
+    # Adam divides by the gradients' size, so that rounding shows where they are nearly 0; a
+    # hundredth of one step is allowed. The gradients themselves: test_train_language_loss.
+    for name, tensor in saved(alone).items():
+        torch.testing.assert_close(saved(together)[name], tensor, rtol=0, atol=1e-4)
+
+
+def test_what_is_cut_or_left_out_is_said(tuning: InstructTuning):
+    reports: list[dict[str, Any]] = []
+    long = [Message(role="user", content="x" * 90), Message(role="assistant", content="y")]
+    wide = [Message(role="user", content="x"), Message(role="assistant", content="y" * 90)]
+    train = Talks(messages=[*tuning.train.messages, long, wide], rows=[*tuning.train.rows, 98, 99])
+    tuning = replace(tuning, train=train, report=lambda **said: reports.append(said))
+    cut, left_out = cut_notes(tuning)
+    assert "answers of row 99 do not end within 64 tokens; what comes later was not learnt" in cut
+    assert "answers of row 98 do not even begin" in left_out
+    assert tune(tuning)
+    said = [report["message"] for report in reports if "message" in report]
+    assert said == [cut, left_out]
+
+
+def test_no_row_that_fits_is_said(tuning: InstructTuning):
+    with pytest.raises(LabkitError, match="No row has an answer that begins within 4 tokens"):
+        tune(replace(tuning, max_tokens=4))
+
+
+@pytest.mark.parametrize("targets", ["q_proj,nothing", "", "lm_head"])
+def test_an_unknown_lora_target_names_those_there_are(tuning: InstructTuning, targets: str):
+    with pytest.raises(UsageError, match="'down_proj', 'gate_proj', 'k_proj'.*'all-linear'"):
+        tune(replace(tuning, lora_targets=targets))
+
+
+def test_chosen_lora_targets_alone_are_tuned(tuning: InstructTuning):
+    assert tune(replace(tuning, lora_targets="q_proj, v_proj"))
+    assert {name.split(".")[-3] for name in saved(tuning.folder)} == {"q_proj", "v_proj"}
+
+
+def test_a_learning_rate_that_is_far_too_high_ends_in_a_sentence(tuning: InstructTuning):
+    loop = replace(tuning.loop, learning_rate=1e30, head_learning_rate=1e30, num_epochs=20)
+    with pytest.raises(LabkitError, match="Training came apart"):
+        tune(replace(tuning, method="full", loop=loop))
+    assert not (tuning.folder / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("model.safetensors", b"{"),
+        ("tokenizer.json", b"{"),
+        ("config.json", b'{"model_type": "new-thing"}'),
+    ],
+)
+def test_a_base_that_is_not_whole_is_said(
+    tuning: InstructTuning, tmp_path: Path, name: str, content: bytes
+):
+    folder = save_tiny_decoder(tmp_path / "damaged")
+    (folder / name).write_bytes(content)
+    with pytest.raises(LabkitError, match="cannot be loaded"):
+        tune(replace(tuning, base=folder))
+
+
+@pytest.mark.parametrize("name", ["labkit.json", "adapter_config.json", "tokenizer.json",
+                                  "adapter_model.safetensors"])  # fmt: skip
+def test_a_damaged_model_folder_is_said_in_a_sentence(tuning: InstructTuning, name: str):
+    assert tune(tuning)
+    folder = tuning.folder / "model"
+    (folder / name).write_text("{")
+    with pytest.raises(LabkitError, match=r"The tuned model in .* is damaged"):
+        load_model(folder, "cpu")
+
+
+def test_an_adapter_whose_base_is_gone_says_so(tuning: InstructTuning, tmp_path: Path):
+    base = save_tiny_decoder(tmp_path / "here")
+    assert tune(replace(tuning, base=base))
+    base.rename(tmp_path / "there")
+    with pytest.raises(LabkitError, match="base model of .* is no longer at .*here"):
+        load_model(tuning.folder / "model", "cpu")
+
+
+def test_an_answer_ends_at_its_longest(tuning: InstructTuning):
+    model, tokenizer = load_decoder(tuning.base, torch.float32)
+    untuned = language_model.LanguageModel(
+        model=model,
+        chat=Chat(tokenizer=tokenizer, template=TEMPLATE, max_tokens=64),
+        stop_ids=[tokenizer.eos_token_id],
+    )
+    answer = untuned.answer([Message(role="user", content="x" * 200)], 5)
+    assert len(tokenizer(answer)["input_ids"]) <= 15  # five bytes, each shown as up to three
