@@ -8,6 +8,7 @@ from cyclopts import App, Parameter
 from labkit.cli.output import AsJson, print_json, print_table, say
 from labkit.errors import UsageError
 from labkit.models.catalogue import BaseEntry, add_model, inspect_folder, list_models
+from labkit.models.chat_templates import own_template
 from labkit.settings import load_site
 from labkit.units import format_memory
 
@@ -22,11 +23,14 @@ def list_(*, json: AsJson = False) -> None:
         say(sentence, to_stderr=True)
     entries = found.entries
     if json:
-        print_json([entry.model_dump(mode="json") for entry in entries.values()])
+        told = [{**entry.model_dump(mode="json"), "chat_template": has_template(entry)}
+                for entry in entries.values()]  # fmt: skip
+        print_json(told)
     elif not entries:
         say("No base models yet. Add a folder of weights with: labkit models add PATH")
     else:
-        headings = ["name", "family", "parameters", "size", "licence", "languages", "recipes"]
+        headings = ["name", "family", "parameters", "size", "reads", "template", "licence",
+                    "languages", "recipes"]  # fmt: skip
         print_table(headings, [_row(entry) for entry in entries.values()], rest="recipes")
 
 
@@ -36,10 +40,17 @@ def _row(entry: BaseEntry) -> tuple[str, ...]:
         entry.family,
         f"{entry.num_parameters / 1e6:.1f} M",
         format_memory(entry.weights_bytes) if entry.weights_bytes else "missing",
+        f"{entry.max_tokens} tokens",
+        "" if has_template(entry) is None else "own" if has_template(entry) else "none",
         entry.licence,
         ", ".join(entry.languages),
         ", ".join(entry.tasks),
     )
+
+
+def has_template(entry: BaseEntry) -> bool | None:
+    """Whether it brings a chat template; None where it is not one to converse."""
+    return own_template(entry.path) is not None if "instruct" in entry.tasks else None
 
 
 @app.command

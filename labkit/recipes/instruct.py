@@ -5,7 +5,7 @@ is compared with its base on questions that were held out.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from labkit.data.load import Table
     from labkit.data.messages import Message
     from labkit.evaluation.base import Evaluation
-    from labkit.evaluation.language import Foretold
-    from labkit.train.instruct import InstructTuning
+    from labkit.evaluation.language import Compared, Foretold
+    from labkit.train.instruct import InstructTuning, Measured
     from labkit.train.language_model import LanguageModel
 
 BASELINE = "the base model"
@@ -174,7 +174,7 @@ class Instruct:
     def baselines(self, context: TrainContext) -> Mapping[str, Any]:
         from labkit.train.instruct import measure_base
 
-        return {BASELINE: measure_base(_tuning(context))}
+        return {BASELINE: asdict(measure_base(_tuning(context)))}
 
     def train(self, context: TrainContext) -> bool:
         from labkit.train.instruct import tune
@@ -183,14 +183,15 @@ class Instruct:
 
     def evaluate(self, context: TrainContext, baselines: Mapping[str, Any]) -> "Evaluation":
         from labkit.evaluation.language import compare_losses
-        from labkit.train.instruct import cut_notes, measure_tuned
+        from labkit.train.instruct import Measured, cut_notes, measure_tuned
 
         tuning = _tuning(context)
-        measured = measure_tuned(tuning)
+        tuned = measure_tuned(tuning)
+        others = {name: Measured(**found) for name, found in baselines.items()}
         return compare_losses(
-            _foretold(measured),
-            {name: _foretold(found) for name, found in baselines.items()},
-            compared=_compared(_parts(context).held_out, measured, baselines),
+            _foretold(tuned),
+            {name: _foretold(found) for name, found in others.items()},
+            compared=_compared(_parts(context).held_out, tuned, others),
             notes=cut_notes(tuning),
             seed=context.task.seed,
         )
@@ -328,31 +329,29 @@ def _tuning(context: TrainContext) -> "InstructTuning":
     )
 
 
-def _foretold(measured: Mapping[str, Any]) -> "Foretold":
+def _foretold(found: "Measured") -> "Foretold":
     import numpy as np
 
     from labkit.evaluation.language import Foretold
 
-    return Foretold(
-        losses_N=np.array(measured["losses"]), tokens_N=np.array(measured["tokens"], np.float64)
-    )
+    return Foretold(losses_N=np.array(found.losses), tokens_N=np.array(found.tokens, np.float64))
 
 
 def _compared(
-    held_out: "Conversations", tuned: Mapping[str, Any], baselines: Mapping[str, Any]
-) -> list[Any]:
+    held_out: "Conversations", tuned: "Measured", others: "Mapping[str, Measured]"
+) -> "list[Compared]":
     from labkit.evaluation.language import Compared
 
-    place = {row: n for n, row in enumerate(held_out.rows)}
+    talks = dict(zip(held_out.rows, held_out.messages, strict=True))
     return [
         Compared(
-            row=answered["row"],
-            question=_last(held_out.messages[place[answered["row"]]], "user"),
-            wanted=_last(held_out.messages[place[answered["row"]]], "assistant"),
-            tuned=answered["answer"],
-            others={name: found["answers"][n]["answer"] for name, found in baselines.items()},
+            row=int(row),
+            question=_last(talks[int(row)], "user"),
+            wanted=_last(talks[int(row)], "assistant"),
+            tuned=answer,
+            others={name: found.answers[row] for name, found in others.items()},
         )
-        for n, answered in enumerate(tuned["answers"])
+        for row, answer in tuned.answers.items()
     ]
 
 

@@ -83,6 +83,13 @@ class Chat:
             )
         ]
 
+    def control_token(self, messages: Messages) -> str | None:
+        """A token in them that belongs to the template, such as the one that ends an answer."""
+        texts = [message["content"] for message in messages]
+        tokens = self.tokenizer.added_tokens_decoder.values()
+        control = [token.content for token in tokens if token.special]
+        return next((one for one in control if any(one in text for text in texts)), None)
+
     def prompt(self, messages: Messages, row: int | None = None) -> list[int]:
         """The token ids after which the model writes its answer to these messages."""
         text = self._render(messages, row, asks=True)

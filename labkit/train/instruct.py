@@ -4,7 +4,7 @@ Plain dataclasses at its edge; it runs where only torch, transformers and peft a
 nothing of recipes, runs or Ray.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,8 +87,10 @@ class Read:
     examples: Sequence[Seen]
     cut: Sequence[int]
     """The rows whose answers do not fit whole; their ends are not learnt."""
-    left_out: Sequence[int]
-    """The rows that have nothing to learn within so many tokens."""
+    too_long: Sequence[int]
+    """The rows that have nothing to learn within so many tokens; they are left out."""
+    control: Sequence[int]
+    """The rows with a token of the template's in their own text; they are left out."""
     max_tokens: int
 
     def notes(self, done: str) -> list[str]:
@@ -97,26 +99,51 @@ class Read:
         if self.cut:
             notes.append(
                 f"The answers of {listed_rows(self.cut)} do not end within {self.max_tokens} "
-                f"tokens; what comes later was not {done}. Raise max_tokens."
+                f"tokens; what comes later was not {done}. Raise max_tokens, or shorten them."
             )
-        if self.left_out:
+        if self.too_long:
             notes.append(
-                f"The answers of {listed_rows(self.left_out)} do not even begin within "
-                f"{self.max_tokens} tokens; they were not {done}. Raise max_tokens."
+                f"The answers of {listed_rows(self.too_long)} do not even begin within "
+                f"{self.max_tokens} tokens; they were not {done}. Raise max_tokens, or shorten "
+                "the questions."
+            )
+        if self.control:
+            notes.append(
+                f"The text of {listed_rows(self.control)} has a token in it with which the "
+                f"template tells who speaks; it was not {done}. Take it out of the text."
             )
         return notes
 
 
 def read_part(chat: Chat, part: Talks) -> Read:
     """That part in tokens. A row is left out where its question alone is too long."""
-    seen = chat.see(part.messages, part.rows)
+    control = {
+        row
+        for messages, row in zip(part.messages, part.rows, strict=True)
+        if chat.control_token(messages)
+    }
+    clean = [n for n, row in enumerate(part.rows) if row not in control]
+    seen = chat.see([part.messages[n] for n in clean], [part.rows[n] for n in clean])
     usable = [one for one in seen if one.num_learnt]
     return Read(
         examples=usable,
         cut=sorted({one.row for one in usable if one.num_learnt_cut}),
-        left_out=sorted({one.row for one in seen if not one.num_learnt}),
+        too_long=sorted({one.row for one in seen if not one.num_learnt}),
+        control=sorted(control),
         max_tokens=chat.max_tokens,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What a model makes of the held-out part; written as JSON."""
+
+    losses: Sequence[float]
+    """Of each example, summed over the tokens that are learnt, in nats."""
+    tokens: Sequence[int]
+    rows: Sequence[int]
+    answers: Mapping[str, str]
+    """To the first questions, by row."""
 
 
 def tune(tuning: InstructTuning) -> bool:
@@ -168,8 +195,8 @@ def _save(
             merge(folder)
 
 
-def measure_base(tuning: InstructTuning) -> dict[str, Any]:
-    """What the base model makes of the held-out part; see `_measured`."""
+def measure_base(tuning: InstructTuning) -> Measured:
+    """What the base model makes of the held-out part."""
     tuning.report(phase="measuring the base model")
     model, tokenizer = load_decoder(tuning.base, stored_dtype(tuning.base))
     chat = Chat(tokenizer=tokenizer, template=tuning.template, max_tokens=tuning.max_tokens)
@@ -180,7 +207,7 @@ def measure_base(tuning: InstructTuning) -> dict[str, Any]:
     return _measured(tuning, base, held_out)
 
 
-def measure_tuned(tuning: InstructTuning) -> dict[str, Any]:
+def measure_tuned(tuning: InstructTuning) -> Measured:
     """What the tuned model, as it was saved, makes of the held-out part."""
     tuned = load_model(tuning.folder / "model", tuning.loop.device)
     return _measured(tuning, tuned, _read(tuning, tuned.chat, tuning.held_out))
@@ -197,23 +224,19 @@ def cut_notes(tuning: InstructTuning) -> list[str]:
     return [note for done, part in parts.items() for note in read_part(chat, part).notes(done)]
 
 
-def _measured(tuning: InstructTuning, model: LanguageModel, held_out: Read) -> dict[str, Any]:
-    """Loss and tokens of each held-out example, and the answers to the first questions.
-
-    For JSON: 'losses' in nats, 'tokens', 'rows'; 'answers' by row.
-    """
+def _measured(tuning: InstructTuning, model: LanguageModel, held_out: Read) -> Measured:
     figures_N3 = measure(model.model, held_out.examples, tuning.loss)
-    asked = list(zip(tuning.held_out.rows, tuning.held_out.messages, strict=True))
-    answers = [
-        {"row": row, "answer": model.answer(_question(messages), tuning.max_answer_tokens)}
-        for row, messages in asked[: tuning.num_answers]
-    ]
-    return {
-        "losses": [float(loss) for loss in figures_N3[:, 0]],
-        "tokens": [int(tokens) for tokens in figures_N3[:, 1]],
-        "rows": [seen.row for seen in held_out.examples],
-        "answers": answers,
-    }
+    rows = [seen.row for seen in held_out.examples]
+    talks = dict(zip(tuning.held_out.rows, tuning.held_out.messages, strict=True))
+    asked = list(dict.fromkeys(rows))[: tuning.num_answers]
+    return Measured(
+        losses=[float(loss) for loss in figures_N3[:, 0]],
+        tokens=[int(tokens) for tokens in figures_N3[:, 1]],
+        rows=rows,
+        answers={
+            str(row): model.answer(_question(talks[row]), tuning.max_answer_tokens) for row in asked
+        },
+    )
 
 
 def _question(messages: Messages) -> Messages:

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from labkit.errors import LabkitError
+from labkit.errors import LabkitError, UsageError
 from labkit.train.chat import Chat, Messages
 from labkit.train.checkpoint import require_room
 from labkit.train.decoder import load_decoder, load_tokenizer, stored_dtype
@@ -55,16 +55,25 @@ class LanguageModel:
 
     @torch.inference_mode()
     def answer(self, messages: Messages, max_new_tokens: int) -> str:
-        """The likeliest answer, token by token, until a token that ends it."""
+        """The likeliest answer, token by token, until a token that ends it.
+
+        Raises UsageError where the question leaves no room in the model's context.
+        """
         model, tokenizer = self.model, self.chat.tokenizer
-        prompt = self.chat.prompt(messages)[-max(1, self.chat.max_tokens - 1) :]
+        prompt = self.chat.prompt(messages)
+        room = int(model.config.max_position_embeddings) - len(prompt)
+        if room < 1:
+            raise UsageError(
+                f"The question is too long: {len(prompt)} tokens, where the model reads "
+                f"{model.config.max_position_embeddings} with its answer. Shorten it."
+            )
         ids_1T = torch.tensor([prompt], device=model.device)
         model.eval()
         model.set_attn_implementation("sdpa")
         out_1T = model.generate(
             input_ids=ids_1T,
             attention_mask=torch.ones_like(ids_1T),
-            max_new_tokens=max_new_tokens,
+            max_new_tokens=min(max_new_tokens, room),
             do_sample=False,
             temperature=None,
             top_p=None,

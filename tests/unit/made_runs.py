@@ -8,8 +8,13 @@ from labkit.runs.spec import spec_from_flat
 from labkit.settings import Site
 
 
-def new_run(site: Site, name: str = "pets", status: Status | None = None) -> Run:
-    flat = {"recipe": "text-classification", "base": "thin", "data": "/d/a.csv", "name": name}
+def new_run(
+    site: Site,
+    name: str = "pets",
+    status: Status | None = None,
+    recipe: str = "text-classification",
+) -> Run:
+    flat = {"recipe": recipe, "base": "thin", "data": "/d/a.csv", "name": name}
     run = create_run(site.runs, spec_from_flat(flat, source="test"), {})
     attempt = run.new_attempt(cluster="here")
     if status:
@@ -34,4 +39,25 @@ EVALUATION = {
 def done_run(site: Site, name: str = "pets") -> Run:
     run = new_run(site, name, Status(state=RunState.DONE, message="Better than all."))
     (run.last.folder / "evaluation.json").write_text(json.dumps(EVALUATION))
+    return run
+
+
+LOSSES = {"loss": {"value": 1.25, "low": 1.0, "high": 1.5},
+          "perplexity": {"value": 3.4903, "low": 2.7183, "high": 4.4817}}  # fmt: skip
+LANGUAGE_EVALUATION = {
+    "num_rows": 9,
+    "num_tokens": 120,
+    "verdict": "No better than the base model: the difference may be chance.",
+    "tuned": LOSSES,
+    "baselines": {"the base model": LOSSES},
+    "gains": {"the base model": {"value": 0.01, "low": -0.1, "high": 0.1}},
+    "compared": [{"row": 7, "question": "Open?\x1b[2J", "wanted": "Till five.",
+                  "tuned": "[red]Till\nsix.", "others": {"the base model": "\x1b]0;pwned\x07"}}],
+    "notes": ["The answers of row 3 do not end. Raise max_tokens, or shorten them."],
+}  # fmt: skip
+
+
+def done_instruct_run(site: Site, name: str = "qa") -> Run:
+    run = new_run(site, name, Status(state=RunState.DONE, message="Done."), recipe="instruct")
+    (run.last.folder / "evaluation.json").write_text(json.dumps(LANGUAGE_EVALUATION))
     return run

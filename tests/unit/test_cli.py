@@ -14,7 +14,7 @@ from labkit.cli.start import as_flags
 from labkit.runs.folder import Run, RunState, Status
 from labkit.settings import Site
 
-from .made_runs import EVALUATION, done_run, new_run
+from .made_runs import EVALUATION, done_instruct_run, done_run, new_run
 
 
 def start(data: Path, *flags: str) -> list[str]:
@@ -127,6 +127,28 @@ def test_results_have_plain_names_for_programs(labkit, site):
         assert told["run"] == run.run_id
         assert (told["accuracy"], told["macro_f1"], told["state"]) == (0.8125, 0.6, "done")
     assert labkit("run", "show", "last", "--json").json()["evaluation"] == EVALUATION
+
+
+def test_a_language_models_result_is_loss_perplexity_and_answers_side_by_side(labkit, site):
+    done_instruct_run(site)
+    told = labkit("run", "show", "last", "--json").json()
+    assert (told["loss"], told["perplexity"], told["accuracy"]) == (1.25, 3.4903, None)
+    said = labkit("run", "show", "last").out
+    assert "No better than the base model" in said and "Raise --max-tokens" in said
+    assert "1.250 (1.000 to 1.500)  3.49 (2.72 to 4.48)" in said
+    assert "row 7" in said and "Till five." in said and "[red]Till" in said
+    assert "\x1b" not in said and "\x07" not in said
+
+
+def test_a_list_of_runs_has_the_measures_that_its_runs_have(labkit, site, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    done_instruct_run(site)
+    assert labkit("run", "list").out.splitlines()[0].split()[3:] == ["loss", "perplexity", "now"]
+    done_run(site)
+    titles = ["accuracy", "macro-F1", "loss", "perplexity", "now"]
+    heading, first, second = labkit("run", "list").out.splitlines()
+    assert heading.split()[3:] == titles
+    assert first.split()[3:5] == ["81.2%", "60.0%"] and second.split()[3:5] == ["1.250", "3.49"]
 
 
 @pytest.mark.parametrize("columns", ["80", "120", None])
@@ -355,6 +377,19 @@ def test_a_base_model_is_added_and_listed(labkit, base_folder):
     assert (told["name"], told["languages"]) == ("thin", ["en", "zh-Hant"])
     (base_folder / "model.safetensors").unlink()
     assert "missing" in labkit("models").out
+
+
+def test_a_decoder_is_for_instruct_and_says_whether_it_has_a_template(labkit, base_folder, pets):
+    config = {"model_type": "llama", "hidden_size": 8, "num_hidden_layers": 2}
+    (base_folder / "config.json").write_text(json.dumps(config))
+    assert labkit("models", "add", base_folder, "--name", "small").code == 0
+    (told,) = labkit("models", "--json").json()
+    assert (told["tasks"], told["chat_template"]) == (["instruct"], False)
+    (base_folder / "chat_template.jinja").write_text("{{ messages }}")
+    assert labkit("models", "--json").json()[0]["chat_template"] is True
+    asked = ["--recipe", "text-classification", "--base", "small", "--data", str(pets)]
+    refused = labkit("run", "start", *asked, "--dry-run")
+    assert refused.code == 2 and "text-classification cannot tune 'small'" in refused.err
 
 
 def test_a_base_model_takes_no_others_place_unasked(labkit, base_folder, tmp_path):

@@ -35,7 +35,7 @@ def test_an_unknown_name_lists_the_known_ones():
         RECIPES.load("text-clasification")
     assert str(caught.value) == (
         "No recipe is called 'text-clasification'. Did you mean 'text-classification'? "
-        "Known: 'text-classification'."
+        "Known: 'instruct', 'text-classification'."
     )
 
 
@@ -45,7 +45,7 @@ def test_a_plugin_from_outside_is_found_by_its_entry_point(monkeypatch):
     plugins._loaders.cache_clear()
     try:
         found: Plugins = Plugins(package="labkit.recipes", constant="RECIPE", kind="recipe")
-        assert found.names() == ["sorting", "text-classification"]
+        assert found.names() == ["instruct", "sorting", "text-classification"]
         assert found.load("sorting")("1 KB") == 1024
         assert found.all()["text-classification"].name == "text-classification"
     finally:

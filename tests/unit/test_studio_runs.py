@@ -22,7 +22,13 @@ from labkit.settings import Site
 from labkit_widgets.acts import read_act
 
 from .fake_page import Person
-from .made_runs import EVALUATION, done_run, new_run
+from .made_runs import (
+    EVALUATION,
+    LANGUAGE_EVALUATION,
+    done_instruct_run,
+    done_run,
+    new_run,
+)
 
 # Runs.
 
@@ -65,6 +71,18 @@ def test_a_run_is_followed_and_its_curve_drawn(person: Person, site: Site):
         file.write('ss": 0.1}\n')
     person.core.shown.look()  # type: ignore[union-attr]
     assert person.sees["run"]["curve"]["loss"][-1] == [4, 0.1]
+
+
+def test_a_run_of_a_recipe_without_a_view_shows_its_verdict(person: Person, site: Site):
+    run = done_instruct_run(site)
+    result = person.does("open_run", run=run.run_id)["run"]["result"]
+    assert result["verdict"] == LANGUAGE_EVALUATION["verdict"] and result["tone"] == "even"
+    assert result["rows"] == 9 and result["measures"] == result["mistakes"] == []
+
+
+def test_a_form_of_a_recipe_without_a_view_says_where_it_goes(person: Person):
+    with pytest.raises(UsageError, match="no view of instruct yet. Start it with .run"):
+        person.core.form.fill({"recipe": "instruct", "base": "thin"})
 
 
 def test_a_loss_that_diverged_is_left_out_of_the_curve(person: Person, site: Site):

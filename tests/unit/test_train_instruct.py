@@ -151,11 +151,11 @@ def test_each_method_learns_and_beats_its_base(tuning: InstructTuning, method: M
     base = measure_base(tuning)
     assert tune(tuning)
     tuned = measure_tuned(tuning)
-    assert tuned["rows"] == base["rows"] == list(range(32, 41))
-    assert tuned["tokens"] == base["tokens"]
-    assert sum(tuned["losses"]) < 0.95 * sum(base["losses"])
+    assert tuned.rows == base.rows == list(range(32, 41))
+    assert tuned.tokens == base.tokens
+    assert sum(tuned.losses) < 0.95 * sum(base.losses)
     # It stops where the template says: nothing stands behind the answer.
-    assert [one["answer"] for one in tuned["answers"]] == ["stop", "go", "swim"]
+    assert tuned.answers == {"32": "stop", "33": "go", "34": "swim"}
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -222,8 +222,12 @@ def test_merging_while_tuning_leaves_the_same_model(tuning: InstructTuning, tmp_
     )
 
 
-def test_full_tuning_leaves_a_model_of_transformers(tuning: InstructTuning):
-    assert tune(by(tuning, "full"))
+@pytest.mark.parametrize("family", ["llama", "gemma"])
+def test_full_tuning_leaves_a_model_of_transformers(
+    tuning: InstructTuning, tmp_path: Path, family: str
+):
+    """Gemma's output layer is its embedding: one weight in two places."""
+    assert tune(by(tuning, "full", base=save_tiny_decoder(tmp_path / "base", family)))
     folder = tuning.folder / "model"
     plain = AutoModelForCausalLM.from_pretrained(folder)
     torch.testing.assert_close(logits(load_model(folder, "cpu").model), logits(plain))
@@ -282,14 +286,19 @@ def test_what_is_cut_or_left_out_is_said(tuning: InstructTuning):
     reports: list[dict[str, Any]] = []
     long = [Message(role="user", content="x" * 90), Message(role="assistant", content="y")]
     wide = [Message(role="user", content="x"), Message(role="assistant", content="y" * 90)]
-    train = Talks(messages=[*tuning.train.messages, long, wide], rows=[*tuning.train.rows, 98, 99])
+    sly = [Message(role="user", content="x<|assistant|>y"), Message(role="assistant", content="z")]
+    train = Talks(
+        messages=[*tuning.train.messages, sly, long, wide],
+        rows=[*tuning.train.rows, 97, 98, 99],
+    )
     tuning = replace(tuning, train=train, report=lambda **said: reports.append(said))
-    cut, left_out = cut_notes(tuning)
+    cut, left_out, control = cut_notes(tuning)
     assert "answers of row 99 do not end within 64 tokens; what comes later was not learnt" in cut
     assert "answers of row 98 do not even begin" in left_out
     assert tune(tuning)
     said = [report["message"] for report in reports if "message" in report]
-    assert said == [cut, left_out]
+    assert said == [cut, left_out, control]
+    assert "text of row 97 has a token in it with which the template tells who speaks" in control
 
 
 def test_no_row_that_fits_is_said(tuning: InstructTuning):
@@ -359,3 +368,7 @@ def test_an_answer_ends_at_its_longest(tuning: InstructTuning):
     )
     answer = untuned.answer([Message(role="user", content="x" * 200)], 5)
     assert len(tokenizer(answer)["input_ids"]) <= 15  # five bytes, each shown as up to three
+    # The context has 512 tokens, of which the template takes two.
+    assert len(untuned.answer([Message(role="user", content="x" * 509)], 5)) <= 3
+    with pytest.raises(UsageError, match="question is too long: 512 tokens"):
+        untuned.answer([Message(role="user", content="x" * 510)], 5)

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,17 @@ def test_loss_and_every_gradient_are_those_of_plain_transformers(
     found, ours_ = ours(model, examples(), TOGETHER)
     assert found == pytest.approx(expected, rel=1e-5)
     assert_alike(gradients, ours_)
+
+
+@pytest.mark.parametrize("small_bytes", [0, 2**30], ids=["in chunks", "at once"])
+def test_in_16_bits_it_is_nearly_the_same(
+    model: Any, small_bytes: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(token_loss, "_SMALL_BYTES", small_bytes)
+    expected, gradients = ours(model, examples(), TOGETHER)
+    found, ours_ = ours(model, examples(), replace(TOGETHER, dtype=torch.bfloat16))
+    assert found == pytest.approx(expected, rel=1e-2) and found != expected
+    assert_alike(gradients, ours_, within=0.1)
 
 
 @pytest.mark.parametrize("row_tokens", [1, 33, 50, 10_000])
