@@ -284,9 +284,10 @@ def _parts(context: TrainContext) -> "ConversationParts":
 
 
 def _tuning(context: TrainContext) -> "InstructTuning":
-    from labkit.train.instruct import InstructTuning, Talks
+    from labkit.train.instruct import InstructTuning
     from labkit.train.loop import LoopSettings
     from labkit.train.precision import training_dtype
+    from labkit.train.talks import Talks
 
     config: Config = context.task.config
     parts = _parts(context)

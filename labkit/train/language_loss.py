@@ -7,7 +7,7 @@ time, or by how many workers.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -79,15 +79,15 @@ class LanguageLoss:
                 loss = loss_sum(states_PD, head, row.targets_P) / num_learnt
             loss.backward()
             total += loss.detach()
-        if not math.isfinite(float(total)):
-            raise LabkitError(
-                f"Training came apart: the loss is no number, at {self._shown(mine)}. "
-                "Lower learning_rate, or look at these rows. The last checkpoint is still good."
-            )
         for parameter in self.trained:
             if parameter.grad is None:  # of a layer, or a worker, that this batch does not reach
                 parameter.grad = torch.zeros_like(parameter)
         self.workers.add_up([*(p.grad for p in self.trained if p.grad is not None), total])
+        if not math.isfinite(float(total)):  # so that all workers know of it
+            raise LabkitError(
+                f"Training came apart: the loss is no number, at {self._no_number(batch)}. Lower "
+                "learning_rate, or look at these rows. What was saved before is still good."
+            )
         return total
 
     def _longest_first(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -99,8 +99,13 @@ class LanguageLoss:
         packed = best_fit(lengths, self.settings.row_tokens)
         return [[int(chosen[n]) for n in row] for row in packed]
 
-    def _shown(self, chosen: NDArray[np.int64]) -> str:
-        return listed_rows(sorted(self.examples[n].row for n in chosen))
+    def _no_number(self, batch: NDArray[np.int64]) -> str:
+        """The batch's rows whose loss is no number; all of them where each by itself has one."""
+        seen = [self.examples[n] for n in batch]
+        alone = replace(self.settings, row_tokens=1)
+        finite_N = np.isfinite(measure(self.model, seen, alone)[:, 0])
+        rows = {one.row for one, fine in zip(seen, finite_N, strict=True) if not fine}
+        return listed_rows(sorted(rows or {one.row for one in seen}))
 
 
 @torch.inference_mode()

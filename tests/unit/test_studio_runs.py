@@ -81,6 +81,7 @@ def test_a_run_of_a_recipe_without_a_view_shows_its_verdict(person: Person, site
 
 
 def test_a_form_of_a_recipe_without_a_view_says_where_it_goes(person: Person):
+    assert person.core.form is not None
     with pytest.raises(UsageError, match="no view of instruct yet. Start it with .run"):
         person.core.form.fill({"recipe": "instruct", "base": "thin"})
 

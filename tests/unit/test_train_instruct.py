@@ -24,7 +24,6 @@ from labkit.train.checkpoint import Checkpoints
 from labkit.train.decoder import Method, load_decoder
 from labkit.train.instruct import (
     InstructTuning,
-    Talks,
     cut_notes,
     measure_base,
     measure_tuned,
@@ -32,6 +31,7 @@ from labkit.train.instruct import (
 )
 from labkit.train.language_model import load_model, merge
 from labkit.train.loop import LoopSettings
+from labkit.train.talks import Talks
 from labkit.train.workers import join, leave
 from tests.unit.tiny_decoder import TEMPLATE, save_tiny_decoder
 

@@ -2,7 +2,7 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -241,8 +241,15 @@ def test_two_workers_find_the_gradients_that_one_finds_alone(llama: Any, tmp_pat
 
 
 def test_a_loss_that_is_no_number_names_the_rows(llama: Any):
-    spoil: Callable[..., Any] = llama.get_output_embeddings().weight.data.fill_
-    spoil(float("nan"))
-    loss = LanguageLoss(llama, examples(), TOGETHER)
-    with pytest.raises(LabkitError, match="no number, at rows 2, 4, 5.*Lower learning_rate"):
+    seen = examples()
+    for one in seen:
+        one.ids_T[one.ids_T == 7] = 8
+    seen[3].ids_T[0] = 7
+    llama.get_input_embeddings().weight.data[7] = float("nan")
+    loss = LanguageLoss(llama, seen, TOGETHER)
+    assert loss.backward(np.array([0, 2])).isfinite()
+    with pytest.raises(LabkitError, match="no number, at row 5. Lower learning_rate"):
+        loss.backward(np.array([0, 2, 3]))
+    llama.get_output_embeddings().weight.data.fill_(float("nan"))
+    with pytest.raises(LabkitError, match="no number, at rows 2, 4, 5. Lower"):
         loss.backward(np.array([0, 2, 3]))
