@@ -14,16 +14,19 @@ from labkit.cli.start import Flags, flag
 from labkit.clusters import Looks
 from labkit.errors import LabkitError, UsageError
 from labkit.eventloop import finish
+from labkit.recipes import RECIPES
+from labkit.recipes.base import ShowsRows
 from labkit.runs.cost import by_cluster, cost_of_runs
 from labkit.runs.find import find_run, list_runs, rename_run
 from labkit.runs.folder import Run, RunState
-from labkit.runs.spec import read_spec_file, spec_from_flat
+from labkit.runs.spec import RunSpec, read_spec_file, spec_from_flat
 from labkit.runs.submit import (
     delete_run,
     plan_run,
     resume_run,
     stop_run,
     submit_run,
+    task_of,
 )
 from labkit.runs.view import view_runs
 from labkit.settings import Site, load_site
@@ -47,11 +50,7 @@ def start(
 ) -> int:
     """Tune a base model on your data, as a job of its own."""
     site = load_site()
-    given: dict[str, Any] = flags.model_dump(exclude_none=True) if flags else {}  # type: ignore[union-attr]
-    beneath = read_spec_file(file) if file else None
-    doors = [*([str(file)] if file else []), *(["the command line"] if given or not file else [])]
-    spec = spec_from_flat(given, source=" and ".join(doors), beneath=beneath, shown=flag)
-    plan = asyncio.run(plan_run(site, spec))
+    plan = asyncio.run(plan_run(site, _spec(file, flags)))
     if not json:
         show.findings(plan.prepared.findings, to_stderr=not dry_run)
     if dry_run:
@@ -61,6 +60,35 @@ def start(
     if not wait:
         return _started(run, json)
     return _follow(site, run, json)
+
+
+def _spec(file: Path | None, flags: Any) -> RunSpec:
+    """The spec of a file, of flags, or of flags laid over a file."""
+    given: dict[str, Any] = flags.model_dump(exclude_none=True) if flags else {}
+    beneath = read_spec_file(file) if file else None
+    doors = [*([str(file)] if file else []), *(["the command line"] if given or not file else [])]
+    return spec_from_flat(given, source=" and ".join(doors), beneath=beneath, shown=flag)
+
+
+@app.command
+def see(
+    file: Annotated[Path | None, Parameter(help="A spec.toml; flags are laid over it.")] = None,
+    /,
+    *,
+    flags: Annotated[Flags | None, Parameter(name="*")] = None,  # type: ignore[valid-type]
+    row: Annotated[int, Parameter(help="Its number, as a spreadsheet shows it.")],
+    json: AsJson = False,
+) -> None:
+    """What the model would see of one row of your data, and what of it is learnt."""
+    spec = _spec(file, flags)
+    recipe = RECIPES.load(spec.recipe)
+    if not isinstance(recipe, ShowsRows):
+        raise UsageError(f"The recipe {spec.recipe} learns the whole of each row, as it stands.")
+    looks = recipe.see(task_of(load_site(), spec), row)
+    if json:
+        print_json([vars(look) for look in looks])
+    else:
+        show.looks(looks)
 
 
 def _started(run: Run, json: bool) -> int:

@@ -10,6 +10,7 @@ from labkit.cli.start import as_flags
 from labkit.data.findings import Finding, count
 from labkit.errors import LabkitError
 from labkit.evaluation.base import measured
+from labkit.recipes.base import Look
 from labkit.runs.cost import ClusterCost, Cost, RunCost, cost_line, in_words
 from labkit.runs.folder import RunState
 from labkit.runs.spec import spec_flags, spec_toml
@@ -69,6 +70,27 @@ def plan(plan: "Plan", site: Site, *, as_json: bool) -> None:
             "starts": _start(plan.expected_start),
         }
     )
+
+
+def looks(looks: Sequence[Look]) -> None:
+    """Examples as the model would see them; what is learnt stands in ⟦ ⟧."""
+    for number, look in enumerate(looks, 1):
+        if len(looks) > 1:
+            say(f"Example {number} of {len(looks)}", style="bold")
+        say(_marked(look))
+        cut = f", {count(look.num_cut, 'token')} cut off" if look.num_cut else ""
+        say(f"{count(look.num_tokens, 'token')}, {look.num_learnt} learnt{cut}", style="dim")
+
+
+def _marked(look: Look) -> str:
+    kept, end = "", 0
+    for start, stop in look.learnt:
+        start, stop = min(start, look.cut_at), min(stop, look.cut_at)
+        if start < stop:
+            kept += f"{look.text[end:start]}⟦{look.text[start:stop]}⟧"
+            end = stop
+    kept += look.text[end : look.cut_at]
+    return f"{kept} ✂ {look.text[look.cut_at :]}" if look.num_cut else kept
 
 
 def _pieces(plan: "Plan") -> str:

@@ -8,7 +8,7 @@ It never learns whether a notebook, a terminal or a program asked, nor on which 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 from pydantic.config import JsonDict
@@ -116,6 +116,36 @@ class Prediction:
     unsure: bool
     others: Mapping[str, float] = field(default_factory=dict)
     """The next likely labels with their confidence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """One example as the model would see it."""
+
+    text: str
+    learnt: Sequence[tuple[int, int]]
+    """Which characters of the text are learnt: start and end."""
+    cut_at: int
+    """How many characters of the text are kept."""
+    num_tokens: int
+    """Of the whole text."""
+    num_learnt: int
+    """Tokens that are learnt; those that are cut off do not count."""
+    num_cut: int
+    """Tokens that are cut off."""
+
+
+@runtime_checkable
+class ShowsRows(Protocol):
+    """A recipe that can show what its model would see of a row."""
+
+    def see(self, task: Task, row: int) -> Sequence[Look]:
+        """The examples that the row of the person's file gives, before anything is tuned.
+
+        It needs the base model's tokenizer, not its weights. Raises UsageError for a row that is
+        not there or cannot be learnt from.
+        """
+        ...
 
 
 class Recipe(Protocol):

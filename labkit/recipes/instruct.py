@@ -15,6 +15,7 @@ from labkit.errors import UsageError
 from labkit.recipes.base import (
     COLUMN,
     Estimate,
+    Look,
     Machine,
     Prediction,
     Prepared,
@@ -145,6 +146,35 @@ class Instruct:
             write_private(folder / _TEMPLATE_FILE, template)
 
         return Prepared(findings=findings, summary=summary, save=save)
+
+    def see(self, task: Task, row: int) -> Sequence[Look]:
+        from labkit.models.chat_templates import choose_template
+        from labkit.train.chat import Chat
+        from labkit.train.decoder import load_tokenizer
+
+        config: Config = task.config
+        template = choose_template(task.base, config.template)
+        table, found, findings = _read(task.data, config)
+        if row not in found.rows:
+            why = [f" {one.message}" for one in findings if row in one.rows]
+            raise UsageError(f"{table.path.name} has no usable row {row}.{' '.join(why)}")
+        chat = Chat(
+            tokenizer=load_tokenizer(task.base.path),
+            template=template,
+            max_tokens=min(config.max_tokens, task.base.max_tokens),
+        )
+        messages = found.messages[list(found.rows).index(row)]
+        return [
+            Look(
+                text=seen.text,
+                learnt=seen.learnt_spans,
+                cut_at=seen.cut_at,
+                num_tokens=len(seen.ids_T),
+                num_learnt=seen.num_learnt,
+                num_cut=seen.num_cut,
+            )
+            for seen in chat.see([messages], [row])
+        ]
 
     def estimate(self, task: Task, summary: Mapping[str, Any], machine: Machine) -> Estimate:
         config: Config = task.config

@@ -56,6 +56,17 @@ class Plan:
     """None where the scheduler cannot know."""
 
 
+def task_of(site: Site, spec: RunSpec) -> Task:
+    """What the spec's recipe is asked. Raises UsageError where it cannot tune that base model."""
+    base = find_model(site.catalogue, spec.base)
+    if spec.recipe not in base.tasks:
+        raise UsageError(
+            f"The recipe {spec.recipe} cannot tune {base.name!r}, which is of the family "
+            f"{base.family!r}. See which can: labkit models"
+        )
+    return Task(config=spec.settings, base=base, data=spec.data, test=spec.test, seed=spec.seed)
+
+
 async def plan_run(site: Site, spec: RunSpec) -> Plan:
     """Check the data and estimate the run; nothing is written.
 
@@ -67,19 +78,7 @@ async def plan_run(site: Site, spec: RunSpec) -> Plan:
     name, _ = site.cluster(spec.resources.cluster)
     scheduler = open_cluster(site, name)
     pool = await find_pool(scheduler, spec.resources, name)
-    base = find_model(site.catalogue, spec.base)
-    if spec.recipe not in base.tasks:
-        raise UsageError(
-            f"The recipe {spec.recipe} cannot tune {base.name!r}, which is of the family "
-            f"{base.family!r}. See which can: labkit models"
-        )
-    task = Task(
-        config=spec.settings,
-        base=base,
-        data=spec.data,
-        test=spec.test,
-        seed=spec.seed,
-    )
+    task = task_of(site, spec)
     prepared = recipe.prepare(task)
     num_cpus = spec.resources.cpus_per_node or cores_of(pool, spec.resources)
     per_node = max(1, spec.resources.gpus_per_node)  # training processes

@@ -31,6 +31,8 @@ class Seen:
     """The token ids of the text, whole."""
     learnt_T: NDArray[np.bool_]
     """Which tokens are learnt."""
+    cut_at: int
+    """How many characters of the text are kept."""
     max_tokens: int
     """What stands behind so many tokens is cut off."""
 
@@ -160,11 +162,13 @@ class Chat:
         learnt_T = np.zeros(len(ids), dtype=np.bool_)
         for start, end in spans:
             learnt_T |= (starts_T >= start) & (ends_T <= end) & (ends_T > starts_T)
+        fits = len(ids) <= self.max_tokens
         return Seen(
             row=row,
             text=text,
             learnt_spans=spans,
             ids_T=np.array(ids, dtype=np.int32),
             learnt_T=learnt_T,
+            cut_at=len(text) if fits else int(starts_T[self.max_tokens]),
             max_tokens=self.max_tokens,
         )

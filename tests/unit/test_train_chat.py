@@ -50,6 +50,7 @@ def test_the_answer_is_learnt_with_its_end_and_nothing_else():
     assert found.text == "<|system|>Be kind.<|user|>Why?<|assistant|>So.<|end|>"
     assert learnt(found) == ["So.<|end|>"] and decoded(made, found) == "So.<|end|>"
     assert (found.row, found.num_cut, found.num_learnt) == (7, 0, len("So.") + 1)
+    assert found.cut_at == len(found.text)
 
 
 @pytest.mark.parametrize("answer", ["好嘅，聽日見。", "مرحبا بالعالم", "👩‍⚕️ yes 🎉", "e\u0301té"])
@@ -93,6 +94,7 @@ def test_what_is_cut_off_is_counted_and_that_it_was_to_be_learnt():
     found = see(chat(max_tokens=10), "Why?", "Because.")  # 6 tokens before the answer
     assert len(found.ids_T) == 6 + 8 + 1
     assert (found.num_cut, found.num_learnt, found.num_learnt_cut) == (5, 4, 5)
+    assert found.text[: found.cut_at] == "<|user|>Why?<|assistant|>Beca"
 
 
 def test_answers_stop_at_the_token_that_the_template_writes():

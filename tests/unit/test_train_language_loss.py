@@ -56,6 +56,7 @@ def examples(seed: int = 0) -> list[Seen]:
             learnt_spans=[],
             ids_T=rng.integers(256, size=length).astype(np.int32),
             learnt_T=rng.random(length) < 0.5,
+            cut_at=0,
             max_tokens=28 if n == len(LENGTHS) - 1 else 64,
         )
         for n, length in enumerate(LENGTHS)
@@ -215,6 +216,9 @@ def one_of_two(folder: Path, rank: int) -> None:
     workers = join(folder / "store", rank, 2, "cpu")
     model = tiny_decoder("llama", seed=rank)  # all begin with the first one's weights
     torch.save(of_two_batches(model, workers), folder / f"gradients-{rank}.pt")
+    model.get_input_embeddings().weight.data[int(examples()[0].ids_T[0])] = float("nan")
+    with pytest.raises(LabkitError, match="no number, at row"):  # of one worker, known to both
+        LanguageLoss(model, examples(), TOGETHER, workers).backward(np.array([0, 1]))
     leave(workers)
     os._exit(0)  # as in test_train_workers
 

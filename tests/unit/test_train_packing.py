@@ -13,7 +13,7 @@ LENGTHS = st.lists(st.integers(1, 50), min_size=1, max_size=40)
 
 def seen(ids: list[int], learnt: list[int], max_tokens: int = 100) -> Seen:
     return Seen(row=2, text="", learnt_spans=[], ids_T=np.array(ids, np.int32),
-                learnt_T=np.array(learnt, bool), max_tokens=max_tokens)  # fmt: skip
+                learnt_T=np.array(learnt, bool), cut_at=0, max_tokens=max_tokens)  # fmt: skip
 
 
 @given(LENGTHS, st.integers(1, 60))
