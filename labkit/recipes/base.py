@@ -27,6 +27,10 @@ It is given to a `Config`'s field as `json_schema_extra`.
 """
 
 
+FILE: JsonDict = {"file": True}
+"""Marks a setting that may name a file; a relative one is relative to the spec's own file."""
+
+
 def in_sight(**choices: str) -> JsonDict:
     """Marks a setting that many people may want to change; a form folds the others away.
 

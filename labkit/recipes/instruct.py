@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from labkit.errors import UsageError
 from labkit.recipes.base import (
     COLUMN,
+    FILE,
     Estimate,
     Look,
     Machine,
@@ -55,7 +56,7 @@ class Config(BaseModel):
     """A column that holds whole conversations as JSON; then question and answer are not read."""
     system: str = Field(default="", max_length=20_000)
     """What every conversation begins with: how the model shall answer."""
-    template: str | None = None
+    template: str | None = Field(default=None, json_schema_extra=FILE)
     """How a conversation becomes one text: 'plain', or a Jinja file; else the model's own."""
     method: Literal["lora", "full"] = Field(
         default="lora",

@@ -189,9 +189,27 @@ def _put(target: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
 
 
 def _absolute(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    paths = {
+    """With the paths in it made absolute; what names no file in that folder stays as it is."""
+    paths: dict[str, Any] = {
         key: str(folder / from_home(given[key]))
         for key in ("data", "test")
         if isinstance(given.get(key), str | Path)
     }
+    settings = given.get("settings")
+    if isinstance(settings, Mapping):
+        named = {
+            k: settings[k] for k in _files(given.get("recipe")) if isinstance(settings.get(k), str)
+        }
+        files = {key: folder / from_home(name) for key, name in named.items()}
+        found = {key: str(file) for key, file in files.items() if file.is_file()}
+        paths["settings"] = {**settings, **found}
     return {**given, **paths}
+
+
+def _files(recipe: Any) -> list[str]:
+    """The settings of that recipe that may name a file; none where there is no such recipe."""
+    if recipe not in RECIPES.names():
+        return []
+    fields = RECIPES.load(recipe).Config.model_fields.items()
+    extras = {key: field.json_schema_extra for key, field in fields}
+    return [key for key, extra in extras.items() if isinstance(extra, dict) and extra.get("file")]

@@ -14,7 +14,7 @@ from labkit.models.chat_templates import TEMPLATES, own_template
 from labkit.recipes.base import Machine, Prepared, Task
 from labkit.recipes.instruct import RECIPE, Config
 from labkit.runs.card import card
-from labkit.runs.spec import spec_from_flat
+from labkit.runs.spec import read_spec, spec_from_flat
 
 MACHINE = Machine(torch_device="cpu", num_cpus=2, flops=5e10)
 SUMMARY = {"rows": {"train": 400, "validation": 50, "held_out": 80}, "mean_bytes": 400.0}
@@ -104,6 +104,19 @@ def test_a_model_without_a_template_asks_for_one(base: BaseEntry, questions: Pat
     own.write_text("{{ 1 }}")
     prepare(base, questions, template=str(own)).save(tmp_path)
     assert (tmp_path / "chat_template.jinja").read_text() == "{{ 1 }}"
+
+
+def test_a_template_stands_beside_the_spec_that_names_it(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / "project"
+    place.mkdir()
+    spec = place / "spec.toml"
+    head = 'recipe = "instruct"\nbase = "b"\ndata = "d.csv"\n[settings]\ntemplate = '
+    spec.write_text(head + '"mine.jinja"')
+    (place / "mine.jinja").write_text("{{ messages }}")
+    assert read_spec(spec).settings.template == str(place / "mine.jinja")  # type: ignore[attr-defined]
+    spec.write_text(head + '"plain"')
+    assert read_spec(spec).settings.template == "plain"  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

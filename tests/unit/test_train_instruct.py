@@ -145,9 +145,13 @@ def logits(model: Any) -> Tensor:
     return model(input_ids=IDS_1T).logits
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("method", METHODS)
-def test_each_method_learns_and_beats_its_base(tuning: InstructTuning, method: Method):
+def test_each_method_learns_and_beats_its_base(
+    tuning: InstructTuning, method: Method, dtype: torch.dtype
+):
     tuning = by(tuning, method, epochs=25)
+    tuning = replace(tuning, loop=replace(tuning.loop, dtype=dtype))
     base = measure_base(tuning)
     assert tune(tuning)
     tuned = measure_tuned(tuning)
