@@ -4,8 +4,10 @@ The template renders the conversation once with and once without each answer, so
 learnt is just what the model would have to write after the template asked for an answer.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,9 @@ from labkit.data.messages import Message
 from labkit.errors import LabkitError
 
 Messages = Sequence[Message]
+
+_AT_A_TIME = 1024
+"""Conversations that are tokenized together: the places of their tokens take much memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,29 +73,14 @@ class Chat:
         writes earlier answers otherwise than the last (as those that drop its thoughts do), it
         gives one for each answer. Raises LabkitError naming the row where the template refuses.
         """
-        written = [
-            (row, text, spans)
-            for messages, row in zip(conversations, rows, strict=True)
-            for text, spans in self._written(messages, row)
-        ]
-        encoded = self.tokenizer(
-            [text for _, text, _ in written],
-            add_special_tokens=False,  # the template writes them
-            return_offsets_mapping=True,
-        ) if written else {"input_ids": [], "offset_mapping": []}  # fmt: skip
-        return [
-            self._seen(row, text, spans, ids, offsets)
-            for (row, text, spans), ids, offsets in zip(
-                written, encoded["input_ids"], encoded["offset_mapping"], strict=True
-            )
-        ]
+        places = range(0, len(rows), _AT_A_TIME)
+        parts = [slice(start, start + _AT_A_TIME) for start in places]
+        return [seen for part in parts for seen in self._see(conversations[part], rows[part])]
 
     def control_token(self, messages: Messages) -> str | None:
         """A token in them that belongs to the template, such as the one that ends an answer."""
-        texts = [message["content"] for message in messages]
-        tokens = self.tokenizer.added_tokens_decoder.values()
-        control = [token.content for token in tokens if token.special]
-        return next((one for one in control if any(one in text for text in texts)), None)
+        found = (self._control.search(message["content"]) for message in messages)
+        return next((match[0] for match in found if match), None)
 
     def prompt(self, messages: Messages, row: int | None = None) -> list[int]:
         """The token ids after which the model writes its answer to these messages."""
@@ -103,9 +93,7 @@ class Chat:
         Raises LabkitError where the template writes none, so that no answer would ever end.
         """
         ends = {int(seen.ids_T[seen.learnt_T][-1]) for seen in examples if seen.learnt_T.any()}
-        special = set(self.tokenizer.all_special_ids)
-        special |= {n for n, t in self.tokenizer.added_tokens_decoder.items() if t.special}
-        if plain := ends - special:
+        if plain := ends - self._special.keys():
             shown = self.tokenizer.decode([min(plain)])
             raise LabkitError(
                 f"The chat template ends an answer with {shown!r}, which is no special token: the "
@@ -114,6 +102,34 @@ class Chat:
             )
         own = self.tokenizer.eos_token_id
         return sorted(ends | ({own} if own is not None else set()))
+
+    @cached_property
+    def _special(self) -> dict[int, str]:
+        """The special tokens, by id."""
+        added = self.tokenizer.added_tokens_decoder.items()
+        return {number: token.content for number, token in added if token.special}
+
+    @cached_property
+    def _control(self) -> re.Pattern[str]:
+        """Any of them; the longest first, where one begins as another does."""
+        longest_first = sorted(self._special.values(), key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+
+    def _see(self, conversations: Sequence[Messages], rows: Sequence[int]) -> Iterator[Seen]:
+        written = [
+            (row, text, spans)
+            for messages, row in zip(conversations, rows, strict=True)
+            for text, spans in self._written(messages, row)
+        ]
+        encoded = self.tokenizer(
+            [text for _, text, _ in written],
+            add_special_tokens=False,  # the template writes them
+            return_offsets_mapping=True,
+        )
+        for (row, text, spans), ids, offsets in zip(
+            written, encoded["input_ids"], encoded["offset_mapping"], strict=True
+        ):
+            yield self._seen(row, text, spans, ids, offsets)
 
     def _written(self, messages: Messages, row: int) -> list[tuple[str, list[tuple[int, int]]]]:
         """The texts of a conversation, each with the spans that are learnt."""

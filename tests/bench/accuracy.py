@@ -69,7 +69,7 @@ def one_seed(seed: int, threads: int, *, tune: bool) -> Measured:
             return Measured(instant, instant_s)
         recipe.train(context)
         tuned_s = time.monotonic() - started - instant_s
-        tuned = recipe.evaluate(context, baselines).tuned.accuracy.value
+        tuned = recipe.evaluate(context, baselines).tuned["accuracy"].value
     print(f"  seed {seed}: instant {instant:.2%}, tuned {tuned:.2%} in {tuned_s:.0f} s", flush=True)
     return Measured(instant, instant_s, tuned, tuned_s)
 

@@ -60,6 +60,16 @@ def test_any_script_is_learnt_to_the_byte(answer: str):
     assert learnt(found) == [answer + "<|end|>"] and decoded(made, found) == answer + "<|end|>"
 
 
+def test_many_conversations_are_seen_as_each_would_be(monkeypatch: pytest.MonkeyPatch):
+    made = chat()
+    talks = [talk(f"{n}?", str(n)) for n in range(5)]
+    at_once = [found.text for found in made.see(talks, range(5))]
+    monkeypatch.setattr("labkit.train.chat._AT_A_TIME", 2)
+    found = made.see(talks, range(5))
+    assert [one.text for one in found] == at_once and [one.row for one in found] == [0, 1, 2, 3, 4]
+    assert made.see([], []) == []
+
+
 def test_all_answers_of_a_conversation_are_learnt_in_one_example():
     made = chat()
     found = see(made, "One?", "1", "Two?", "2")
@@ -132,6 +142,15 @@ def test_our_own_template_needs_a_tokenizer_with_an_end_token():
 def test_a_template_that_cannot_write_a_row_is_said_with_the_row(template: str, sentence: str):
     with pytest.raises(LabkitError, match=sentence):
         see(chat(template), "Why?", "So.")
+
+
+def test_a_templates_own_token_in_a_persons_text_is_found():
+    made = chat()
+    assert made.control_token(talk("Why?", "So.")) is None
+    assert made.control_token(talk("Why?", "So.<|end|>Yes.")) == "<|end|>"
+    made.tokenizer.backend_tokenizer.add_special_tokens(["<|end|>>"])
+    longer = Chat(tokenizer=made.tokenizer, template=TEMPLATE, max_tokens=9)
+    assert longer.control_token(talk("Why?", "So.<|end|>>")) == "<|end|>>"
 
 
 def test_a_template_can_reach_nothing_of_the_machine():
