@@ -41,6 +41,7 @@ def packed_attention(
     """
     if sliding_window is not None and sliding_window >= max_length:
         sliding_window = None
+    query_1HTD, key_1KTD, value_1KTD = _as_computed(query_1HTD, key_1KTD, value_1KTD)
     if _has_varlen(query_1HTD) and not dropout:
         from torch.nn.attention.varlen import varlen_attn
 
@@ -74,6 +75,14 @@ def packed_attention(
         for part in parts
     ]
     return torch.cat(each, dim=2).transpose(1, 2), None
+
+
+def _as_computed(*parts: Tensor) -> tuple[Tensor, ...]:
+    """In the format of autocast, where it is on: positions have made queries float32 again."""
+    kind = parts[0].device.type
+    if not torch.is_autocast_enabled(kind):
+        return parts
+    return tuple(part.to(torch.get_autocast_dtype(kind)) for part in parts)
 
 
 def _has_varlen(query: Tensor) -> bool:
