@@ -106,13 +106,14 @@ def measure(*, quick: bool, threads: int, seeds: int) -> Iterator[Table]:
 def ours(alice: Terminal, script: Path) -> Start:
     command = ["--", alice.cluster.python, script]
     job = alice.json("ray", "launch", *SIZE, *command)
+    job_id = alice.json("ray", "status", job["ray_job"])["job_id"]
     meeting = Path(job["folder"]) / "cluster"
     seen: dict[str, float] = {}
 
     def ended() -> bool:
         for file in meeting.glob("*") if meeting.exists() else ():
             seen.setdefault(file.name, file.stat().st_mtime)
-        return alice.cluster.output(["squeue", "--noheader", f"--jobs={job['job_id']}"]) == ""
+        return alice.cluster.output(["squeue", "--noheader", f"--jobs={job_id}"]) == ""
 
     wait_for(ended, "the job's end")
     joined = [when for name, when in seen.items() if name.startswith("node-")]
@@ -121,7 +122,7 @@ def ours(alice: Terminal, script: Path) -> Start:
         "Ray's head listens": seen["address.json"],
         "the others have come": max(joined),
     }
-    return start_of(alice, job["job_id"], (Path(job["folder"]) / "log.txt").read_text(), steps)
+    return start_of(alice, job_id, (Path(job["folder"]) / "log.txt").read_text(), steps)
 
 
 def bare(alice: Terminal, script: Path) -> Start:
