@@ -44,7 +44,8 @@ def check_output(out: Path, data: Path, *, overwrite: bool) -> None:
 def answered_table(frame: pl.DataFrame, answers: Sequence[Answer | None]) -> pl.DataFrame:
     """The table with columns for the answers; a column of that name already there is kept.
 
-    Where there is no answer, as for a row without a text, the three cells are empty.
+    Where there is no answer, as for a row without a text, the cells are empty. A model that says
+    no confidence has one column, its answer.
     """
     values = {
         "answer": [answer and answer.label for answer in answers],
@@ -54,9 +55,11 @@ def answered_table(frame: pl.DataFrame, answers: Sequence[Answer | None]) -> pl.
         ],
         "unsure": [answer and answer.unsure for answer in answers],
     }
+    sure = not any(answers) or any(value is not None for value in values["confidence"])
     return frame.with_columns(
         pl.Series(_free_name(name, frame.columns), values[name], dtype=kind)
         for name, kind in _ADDED.items()
+        if sure or name == "answer"
     )
 
 

@@ -61,8 +61,9 @@ if os.environ.get("HOLD"):
 """
 BATCH = """\
 #!/bin/bash
+export PATH={python.parent}:$PATH  # it calls `ray` by its name
 head=$(hostname --ip-address)
-srun --nodes={nodes} --ntasks={nodes} {python} -m ray.scripts.scripts symmetric-run \
+srun --export=ALL --nodes={nodes} --ntasks={nodes} {python} -m ray.scripts.scripts symmetric-run \
   --address $head:6379 --min-nodes {nodes} --num-cpus=1 -- {python} {script}
 """
 _LAUNCHED = r"\[(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3})\] Launching batch job (\d+) "

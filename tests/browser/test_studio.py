@@ -3,7 +3,7 @@
 import shutil
 
 from labkit.settings import read_site
-from tests.unit.made_runs import done_run
+from tests.unit.made_runs import done_instruct_run, done_run
 from tests.waiting import wait_for
 
 from .conftest import ROOT, Browser, Lab
@@ -188,6 +188,7 @@ def test_the_table_of_runs(lab: Lab, browser: Browser) -> None:
     site = read_site(lab.folder / "labkit.toml")
     for name in ("first one", "<b>second"):
         done_run(site, name)
+    done_instruct_run(site, "questions")
     browser.open("runs.ipynb", "from labkit_widgets import Runs\n\nRuns()")
     browser.see("My runs")
     browser.see("<b>second")
@@ -203,3 +204,8 @@ def test_the_table_of_runs(lab: Lab, browser: Browser) -> None:
     browser.button("first one").click()
     browser.see("Measured once")
     assert browser.studio.locator("b", has_text="second").count() == 0
+    browser.button("‹ All runs").click()
+    browser.button("questions").click()
+    browser.see("Answers side by side")
+    browser.see("Perplexity")
+    browser.inspect("17-language-model")

@@ -73,11 +73,21 @@ def test_a_run_is_followed_and_its_curve_drawn(person: Person, site: Site):
     assert person.sees["run"]["curve"]["loss"][-1] == [4, 0.1]
 
 
-def test_a_run_of_a_recipe_without_a_view_shows_its_verdict(person: Person, site: Site):
+def test_a_tuned_language_model_is_shown_beside_its_base(person: Person, site: Site):
     run = done_instruct_run(site)
     result = person.does("open_run", run=run.run_id)["run"]["result"]
     assert result["verdict"] == LANGUAGE_EVALUATION["verdict"] and result["tone"] == "even"
-    assert result["rows"] == 9 and result["measures"] == result["mistakes"] == []
+    assert result["rows"] == 9 and result["mistakes"] is None
+    loss, perplexity = result["measures"]
+    assert (loss["title"], perplexity["title"]) == ("Loss", "Perplexity")
+    assert [bar["name"] for bar in loss["bars"]] == ["Your tuned model", "The base model"]
+    ends = [bar[end] for bar in perplexity["bars"] for end in ("low", "value", "high")]
+    assert max(ends) == 1 and min(ends) > 0
+    (one,) = result["compared"]
+    assert one["question"] and [answer["name"] for answer in one["answers"]] == [
+        "Your tuned model", "The base model", "Your table",
+    ]  # fmt: skip
+    assert result["notes"] == LANGUAGE_EVALUATION["notes"]
 
 
 def test_a_form_of_a_recipe_without_a_view_says_where_it_goes(person: Person):
@@ -142,8 +152,10 @@ def test_all_runs_and_two_side_by_side(site: Site, base: BaseEntry):
     assert {row["base"] for row in rows} == {"thin"}
     compared = person.does("compare", runs=[one.run_id, two.run_id])["compare"]
     assert compared["settings"] == []
-    assert compared["measures"][0]["accuracy"]["words"] == "81.2%"
-    assert compared["measures"][1] is None
+    accuracy, macro_f1 = compared["figures"]
+    assert (accuracy["title"], macro_f1["title"]) == ("Accuracy", "Macro-F1")
+    assert accuracy["cells"] == [{"words": "81.2%", "range": "70.0% to 90.0%"}, None]
+    assert accuracy["differ"] is None and compared["achieved"][1] is None
     assert person.does("open_run", run=one.run_id)["page"] == "run"
     assert person.does("new_run")["page"] == "runs"
 

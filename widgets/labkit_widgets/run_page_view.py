@@ -65,11 +65,10 @@ def _result(page: RunPage, server_path: ServerPath) -> dict[str, Any] | None:
             {
                 "text": answer.text,
                 "label": answer.label,
-                "confidence": percent(answer.confidence or 0.0),
-                "share": answer.confidence or 0.0,
+                "confidence": "" if answer.confidence is None else percent(answer.confidence),
                 "unsure": answer.unsure,
                 "others": [
-                    {"label": label, "confidence": percent(share), "share": share}
+                    {"label": label, "confidence": percent(share)}
                     for label, share in answer.others.items()
                 ],
             }

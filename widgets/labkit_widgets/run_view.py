@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from labkit.evaluation.base import Measure, measured
 from labkit.runs.folder import RunState, Status
 from labkit.units import format_duration
 
@@ -101,32 +102,74 @@ def thin(points: Sequence[list[float]]) -> list[list[float]]:
 def result_view(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """What the run measured, as bars and tables."""
     models = {"Your tuned model": evaluation["tuned"], **evaluation["baselines"]}
+    of_labels = "mistakes" in evaluation
     return {
         "verdict": evaluation["verdict"],
         "tone": tone(evaluation["gains"]),
         "rows": evaluation["num_rows"],
+        "help": _OF_BARS + (_OF_LABELS if of_labels else _OF_WORDS),
         "measures": [
-            {
-                "title": title,
-                "help": help_,
-                "bars": [
-                    {"name": name[:1].upper() + name[1:], "tuned": n == 0, **_interval(scores[key])}
-                    for n, (name, scores) in enumerate(models.items())
-                ],
-            }
-            for key, title, help_ in (
-                ("accuracy", "Accuracy", "Of 100 new texts, so many get the right label."),
-                ("macro_f1", "Macro-F1", "Rare labels count as much as frequent ones."),
-            )
-            if key in evaluation["tuned"]
+            {"title": capital(measure.title), "help": _HELP[key],
+             "bars": _bars(measure, {name: scores[key] for name, scores in models.items()})}
+            for key, measure in measured(evaluation["tuned"]).items()
         ],
+        "notes": evaluation.get("notes", []),
         "confusions": [
             {**c, "share": percent(c["share"])} for c in evaluation.get("confusions", ())
         ],
         "mistakes": [
-            {**m, "confidence": percent(m["confidence"])} for m in evaluation.get("mistakes", ())
+            {**m, "confidence": percent(m["confidence"])} for m in evaluation["mistakes"]
+        ] if of_labels else None,
+        "compared": [
+            {"row": one["row"], "question": one["question"],
+             "answers": [
+                 {"name": "Your tuned model", "text": one["tuned"]},
+                 *({"name": capital(name), "text": text} for name, text in one["others"].items()),
+                 {"name": "Your table", "text": one["wanted"]},
+             ]}
+            for one in evaluation.get("compared", ())
         ],
     }  # fmt: skip
+
+
+_HELP = {
+    "accuracy": "Of 100 new texts, so many get the right label.",
+    "macro_f1": "Rare labels count as much as frequent ones.",
+    "loss": "How far it is from your answers, for each token. Less is better.",
+    "perplexity": "Among so many tokens it hesitates at each step. Less is better.",
+}
+_OF_BARS = (
+    "The line on a bar is its 95% interval: measured on other rows, it would probably lie in there."
+)
+_OF_LABELS = (
+    " The most frequent label is what one gets by always giving the same answer; the instant "
+    "answer is the base model as it is, not tuned."
+)
+_OF_WORDS = " The base model is as it was before it was tuned."
+
+
+def _bars(measure: Measure, found: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
+    """One for each model, the tuned first; their lengths are shares of the longest possible."""
+    longest = max(1.0, *(each["high"] for each in found.values()))
+    return [
+        {
+            "name": capital(name),
+            "tuned": n == 0,
+            **{end: each[end] / longest for end in ("value", "low", "high")},
+            **figure(measure, each),
+        }
+        for n, (name, each) in enumerate(found.items())
+    ]
+
+
+def figure(measure: Measure, found: Mapping[str, float]) -> dict[str, str]:
+    """It and its interval in words."""
+    value, low, high = (measure.show(found[end]) for end in ("value", "low", "high"))
+    return {"words": value, "range": f"{low} to {high}"}
+
+
+def capital(name: str) -> str:
+    return name[:1].upper() + name[1:]
 
 
 def tone(gains: Mapping[str, Mapping[str, float]]) -> str:
@@ -134,16 +177,6 @@ def tone(gains: Mapping[str, Mapping[str, float]]) -> str:
     if any(gain["high"] < 0 for gain in gains.values()):
         return "worse"
     return "better" if all(gain["low"] > 0 for gain in gains.values()) else "even"
-
-
-def _interval(found: Mapping[str, float]) -> dict[str, Any]:
-    return {
-        "value": found["value"],
-        "low": found["low"],
-        "high": found["high"],
-        "words": percent(found["value"]),
-        "range": f"{percent(found['low'])} to {percent(found['high'])}",
-    }
 
 
 def percent(share: float) -> str:

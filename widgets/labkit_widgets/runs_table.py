@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from labkit.errors import LabkitError
+from labkit.evaluation.base import measured
 from labkit.eventloop import finish
 from labkit.runs.find import find_run, list_runs
 from labkit.runs.folder import Run
@@ -12,7 +13,7 @@ from labkit.runs.view import RunView, view_runs
 from labkit.settings import Site
 from labkit.units import format_duration
 from labkit_widgets.code import readable_keys
-from labkit_widgets.run_view import percent
+from labkit_widgets.run_view import capital, figure, percent
 
 _NOT_SETTINGS = ("name", "spec_version")
 
@@ -78,8 +79,9 @@ def compare_runs(site: Site, ids: Sequence[str]) -> dict[str, Any]:
             for view in views
         ],
         "settings": differences(*specs),
-        "measures": [_measured(run, view) for run, view in zip(runs, views, strict=True)],
-    }
+        **_measured([run.evaluation() if view.measured else None
+                     for run, view in zip(runs, views, strict=True)]),
+    }  # fmt: skip
 
 
 def differences(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -104,16 +106,27 @@ def _keys(run: Run) -> dict[str, Any]:
         return {}
 
 
-def _measured(run: Run, view: RunView) -> dict[str, Any] | None:
-    """The tuned model's figures with their intervals; None before there are any."""
-    evaluation = run.evaluation() if view.accuracy is not None else None
-    if evaluation is None:
-        return None
-    tuned = evaluation["tuned"]
+def _measured(found: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
+    """What the runs achieved, and the figures of their tuned models; None before there are any."""
+    keys = {key for each in found if each for key in each["tuned"]}
     return {
-        "rows": evaluation["num_rows"],
-        "verdict": evaluation["verdict"],
-        **{key: {**tuned[key], "words": percent(tuned[key]["value"]),
-                 "range": f"{percent(tuned[key]['low'])} to {percent(tuned[key]['high'])}"}
-           for key in ("accuracy", "macro_f1")},
+        "achieved": [each and {"rows": each["num_rows"], "verdict": each["verdict"]}
+                     for each in found],
+        "figures": [
+            {
+                "title": capital(measure.title),
+                "cells": [each and key in each["tuned"] and figure(measure, each["tuned"][key])
+                          or None for each in found],
+                "differ": _differ([each["tuned"].get(key) if each else None for each in found]),
+            }
+            for key, measure in measured(keys).items()
+        ],
     }  # fmt: skip
+
+
+def _differ(found: Sequence[Mapping[str, float] | None]) -> bool | None:
+    """Whether the two intervals lie apart; None where there are not two."""
+    left, right = found
+    if left is None or right is None:
+        return None
+    return left["low"] > right["high"] or right["low"] > left["high"]

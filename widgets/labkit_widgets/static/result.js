@@ -9,10 +9,12 @@ function resultView(run, ui, send) {
       h("p", null, result.verdict),
       h("p.lk-hint", null, `Measured once, on ${result.rows.toLocaleString("en")} rows that it never learnt from.`)),
     h("div.lk-measures", null, result.measures.map(measure)),
-    h("p.lk-hint", null, "The line on a bar is its 95% interval: measured on other rows, it would probably lie in there. The most frequent label is what one gets by always giving the same answer; the instant answer is the base model as it is, not tuned."),
+    h("p.lk-hint", null, result.help),
+    result.notes.map((note) => message("warning", note)),
     tryIt(run, ui, send),
     tableIn(run, ui, send),
-    mistakes(result),
+    result.mistakes && mistakes(result),
+    result.compared.length > 0 && compared(result.compared),
     download(run, ui, send),
   ];
 }
@@ -53,7 +55,7 @@ function answerView(answer, key) {
     h("p.lk-answer-text", null, answer.text),
     h("div.lk-answer-line", null,
       h("span.lk-answer-label", null, answer.label),
-      h("span", null, `${answer.confidence} confident`),
+      answer.confidence && h("span", null, `${answer.confidence} confident`),
       answer.unsure && h("span.lk-unsure", { title: "Less confidence than this run's threshold: let a person look" }, "unsure")),
     answer.others.length > 0 && h("p.lk-hint", null, "else ", answer.others.map((other, n) => [n > 0 && ", ", `${other.label} ${other.confidence}`])));
 }
@@ -62,13 +64,13 @@ function tableIn(run, ui, send) {
   const result = run.result;
   const table = result.table;
   return fold("Answer a whole table", [
-    h("p.lk-hint", null, "Pick a table of new texts. You get a copy of it with three more columns: answer, confidence, unsure."),
+    h("p.lk-hint", null, `Pick a table of new texts. You get a copy of it with ${result.mistakes ? "three more columns: answer, confidence, unsure" : "one more column: answer"}.`),
     filePicker(ui, result.listing, send, (path) => send({ do: "answer_table", path }), "answer"),
     h("div", { "aria-live": "polite" },
       busy(run.doing.table),
       run.problems.table && message("problem", run.problems.table),
       table && table.columns && columnChoice(table, ui, send),
-      table && table.out && message("good", `Answered ${(table.rows - table.blank).toLocaleString("en")} rows of ${table.name}; ${table.unsure} of them unsure.`,
+      table && table.out && message("good", `Answered ${(table.rows - table.blank).toLocaleString("en")} rows of ${table.name}${result.mistakes ? `; ${table.unsure} of them unsure` : ""}.`,
         table.blank > 0 && ` ${table.blank} rows without a text were left out.`, " ", fileLink(table.out))),
   ], { key: "table" });
 }
@@ -91,6 +93,17 @@ function columnChoice(table, ui, send) {
 function fileLink(file) {
   if (!file.url) return h("span", null, `It lies in ${file.path}.`);
   return h("span", null, h("a.lk-link", { href: downloadUrl(file.url), download: file.name }, `Download ${file.name}`), ` (also in ${file.path})`);
+}
+
+/** Held-out questions, each with the answers of all models and the one that was wanted. */
+function compared(found) {
+  return h("div.lk-panel", null,
+    h("h3", null, "Answers side by side"),
+    h("p.lk-hint", null, "Questions that it never learnt from. Read them: a figure does not say whether an answer is right."),
+    found.map((one, n) => fold(`Row ${one.row}: ${one.question}`, [
+      h("table.lk-table.lk-compare", null, h("tbody", null,
+        one.answers.map((answer) => h("tr", null, h("th", { scope: "row" }, answer.name), h("td", null, h("div.lk-cell", null, answer.text)))))),
+    ], { open: n === 0, key: `compared ${one.row}` })));
 }
 
 function mistakes(result) {

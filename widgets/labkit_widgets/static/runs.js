@@ -95,21 +95,17 @@ function comparePage(view, ui, send) {
   const [left, right] = found.runs;
   const head = (first) => h("thead", null, h("tr", null, h("th", { scope: "col" }, first), [left, right].map((run) => h("th", { scope: "col" }, button(run.name, () => send({ do: "open_run", run: run.id }), { kind: "link" })))));
   const line = (title, cells) => h("tr", null, h("th", { scope: "row" }, title), cells.map((cell) => h("td", null, cell)));
-  const figure = (key) => found.measures.map((m) => m ? [h("b", null, m[key].words), h("span.lk-hint", null, ` ${m[key].range}`)] : "not measured");
-  const differ = (key) => {
-    const [a, b] = found.measures.map((m) => m && m[key]);
-    return a && b && (a.low > b.high || b.low > a.high);
-  };
+  const cell = (figure) => figure ? [h("b", null, figure.words), h("span.lk-hint", null, ` ${figure.range}`)] : "not measured";
+  const both = found.figures.find((figure) => figure.differ !== null);
   return [
     h("div.lk-back", null, button("‹ All runs", () => send({ do: "open_runs" }), { kind: "link" })),
     landing("h2", "Two runs side by side"),
     h("table.lk-table.lk-compare", null, head("Result"), h("tbody", null,
       line("State", found.runs.map((run) => badge(run.state))),
-      line("Accuracy", figure("accuracy")),
-      line("Macro-F1", figure("macro_f1")),
-      line("Held-out rows", found.measures.map((m) => m ? String(m.rows) : "")),
-      line("Verdict", found.measures.map((m) => m ? m.verdict : "")))),
-    found.measures.every(Boolean) && h("p.lk-hint", null, differ("accuracy") ? "Their intervals of accuracy do not overlap: the difference is hardly chance." : "Their intervals of accuracy overlap: the difference may be chance."),
+      found.figures.map((figure) => line(figure.title, figure.cells.map(cell))),
+      line("Held-out rows", found.achieved.map((a) => a ? String(a.rows) : "")),
+      line("Verdict", found.achieved.map((a) => a ? a.verdict : "")))),
+    both && h("p.lk-hint", null, both.differ ? `Their intervals of ${both.title.toLowerCase()} do not overlap: the difference is hardly chance.` : `Their intervals of ${both.title.toLowerCase()} overlap: the difference may be chance.`),
     found.settings.length
       ? h("table.lk-table.lk-compare", null, head("Settings that differ"), h("tbody", null, found.settings.map((s) => line(s.title, [s.left, s.right]))))
       : message("info", "They were asked for with the same settings."),
