@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from labkit.errors import LabkitError
@@ -32,6 +32,16 @@ def sweep(scratch: Path) -> list[Path]:
             shutil.rmtree(folder, ignore_errors=True)
             gone.append(folder)
     return gone
+
+
+def owners(scratch: Path) -> set[tuple[int, int]]:
+    """The users, with their groups, who have temp folders of that kind there."""
+    found = set()
+    for folder in scratch.glob(f"{PREFIX}*"):
+        with suppress(FileNotFoundError):  # it went while we looked
+            what = folder.lstat()
+            found.add((what.st_uid, what.st_gid))
+    return found
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from labkit.certificates import make_authority, pair_files, read_pair, sign, write_pair
+from labkit.errors import LabkitError
 from labkit.paths import write_private
 from labkit.raycluster.network import all_addresses
 
@@ -41,12 +42,19 @@ def fetch_certificate(folder: Path, temp: Path) -> None:
     """This node's own pair into its 0700 folder `temp`; none where the cluster has no authority.
 
     It is for all of the node's addresses: Ray may prefer another to the one that it is given.
+    Raises LabkitError where the authority is gone.
     """
     key, certificate = pair_files(folder, _AUTHORITY)
     if not certificate.exists():
         return
     names = [*all_addresses(), "::1", "localhost"]
-    pair = sign("ray-node", read_pair(key, certificate), names, _LONGER_THAN_ANY_JOB)
+    try:
+        authority = read_pair(key, certificate)
+    except FileNotFoundError:
+        raise LabkitError(
+            "This node came too late: nobody can join its Ray cluster any more."
+        ) from None
+    pair = sign("ray-node", authority, names, _LONGER_THAN_ANY_JOB)
     write_pair(temp, _NODE, pair)
     write_private(_trusted(temp), certificate.read_text())
 

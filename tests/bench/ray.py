@@ -30,6 +30,7 @@ SCRIPT = f"""
 import json, os, time
 began = time.time()
 import numpy, ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), log_to_driver=False)
 while sum(node["Alive"] for node in ray.nodes()) < {NODES}:
     time.sleep(0.02)
@@ -39,7 +40,7 @@ ready = time.time()
 def nothing():
     return None
 
-@ray.remote(scheduling_strategy="SPREAD")
+@ray.remote
 class Holder:
     def make(self, size):
         self.data = ray.put(numpy.random.default_rng(0).random(size))
@@ -53,7 +54,8 @@ ray.get([nothing.remote() for _ in range(50)])
 started = time.time()
 ray.get([nothing.remote() for _ in range(400)])
 tasks = 400 / (time.time() - started)
-one, two = Holder.remote(), Holder.remote()
+on = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in ray.nodes()[:2]]
+one, two = [Holder.options(scheduling_strategy=each).remote() for each in on]
 rates = [ray.get(two.take.remote(ray.get(one.make.remote(2**22)))) for _ in range(5)]
 print("SAID", json.dumps([began, ready, tasks, sorted(rates)[2] / 2**20]), flush=True)
 if os.environ.get("HOLD"):
@@ -212,7 +214,7 @@ def memory(alice: Terminal, script: Path) -> Table:
         except (psutil.Error, OSError):
             continue  # It ended while we looked.
     alice.labkit("ray", "stop", job["ray_job"])
-    alice.leaves_nothing()
+    alice.cluster.cancel_all()
     sizes = sorted((sum(each) for each in held.values()), reverse=True)
     rows = [
         ["first, with the script", f"{sizes[0] / 2**20:.0f}"],

@@ -84,12 +84,12 @@ def assert_private(folder: Path) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can play another user")
-def test_another_user_reads_and_joins_nothing(folder: Path) -> None:
+def test_another_user_reads_nothing(folder: Path) -> None:
     folder.chmod(0o755)
     node = start_node(folder, HOLD)
     try:
         assert node.stdout
-        address = json.loads(node.stdout.readline())["address"]
+        node.stdout.readline()
         tries = f"""
 import os, socket
 found = []
@@ -118,7 +118,6 @@ print(found)
             **stranger,
         )
         assert seen.stdout.strip() == "[]", seen.stdout + seen.stderr
-        assert address
     finally:
         node.terminate()
         node.communicate(timeout=30)

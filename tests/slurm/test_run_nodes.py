@@ -87,15 +87,6 @@ def restarts(alice: Terminal, folder: Path) -> int:
     return int(values_of(shown)["Restarts"])
 
 
-def epilog(alice: Terminal) -> list[str]:
-    """As docs/slurm.md has it; Slurm runs it as root."""
-    them, labkit = alice.home.stat(), alice.cluster.python.parent / "labkit"
-    return [
-        *("setpriv", f"--reuid={them.st_uid}", f"--regid={them.st_gid}", "--clear-groups"),
-        *("--inh-caps=-all", "env", "-i", "HOME=/", str(labkit), "sweep"),
-    ]
-
-
 def newest_state(folder: Path, attempt: int) -> tuple[Path, Any]:
     """The attempt's newest checkpoint, and where in the training it is."""
     *_, newest = sorted((folder / "attempts" / str(attempt) / "checkpoints").iterdir())
@@ -135,7 +126,8 @@ def test_a_run_that_loses_a_node_goes_on_with_those_left_may_be_stopped_and_resu
     assert alice.cluster.output(["squeue", "--noheader", f"--name={folder.name}"]) == ""
     # What the node could not tidy up goes with its next Epilog.
     assert "lk" in alice.cluster.left_by("alice")[lost]
-    swept = alice.cluster.run(epilog(alice), node=lost)
+    epilog = ["env", "-i", "HOME=/", alice.cluster.python.parent / "labkit", "sweep"]
+    swept = alice.cluster.run(epilog, node=lost)  # as root, as docs/slurm.md has it
     assert swept.returncode == 0 and "Removed /tmp/lk" in swept.stdout, swept.stderr
     alice.leaves_nothing()
 
