@@ -53,7 +53,7 @@ def node(
 
 
 def sweep() -> None:
-    """Remove what killed nodes left in this machine's scratch folder: yours, as root everybody's."""
+    """Remove what killed nodes left in this machine's scratch folder: yours, or as root all."""
     from labkit.raycluster import scratch
 
     place = load_site().scratch
