@@ -248,5 +248,5 @@ def rows_per_second(alice: Terminal, nodes: int) -> float:
     assert run["state"] == "done", run
     lines = (Path(run["folder"]) / "attempts" / "1" / "metrics.jsonl").read_text().splitlines()
     found = [json.loads(line).get("rows_per_second") for line in lines]
-    alice.labkit("run", "delete", run["run"])
+    alice.labkit("run", "delete", run["run"], "--yes")
     return statistics.median(rate for rate in found if rate)
