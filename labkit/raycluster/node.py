@@ -91,7 +91,8 @@ def run_head(spec: NodeSpec) -> int:
     own = own_address(spec.network) if spec.num_nodes > 1 else "127.0.0.1"
     try:
         with private_temp(spec.scratch) as temp:
-            environment = _environment(spec, temp, meeting, own)
+            fetch_certificate(meeting.folder, temp)
+            environment = _environment(temp, meeting, own)
             arguments = head_arguments(temp, own, dashboard=dashboard, **spec.amounts)
             with running_ray(arguments, environment, temp) as ray:
                 try:
@@ -126,7 +127,8 @@ def join_head(spec: NodeSpec) -> int:
         return 0
     own = own_address(spec.network) if spec.network else address_towards(head)
     with meeting.signed(socket.gethostname(), own), private_temp(spec.scratch) as temp:
-        environment = _environment(spec, temp, meeting, own)
+        fetch_certificate(meeting.folder, temp)
+        environment = _environment(temp, meeting, own)
         arguments = worker_arguments(temp, own, head, **spec.amounts)
         with running_ray(arguments, environment, temp) as ray:
             return _lend(ray, meeting, head, temp)
@@ -145,8 +147,7 @@ def _leave(*_: object) -> None:
     sys.exit(128 + signal.SIGTERM)
 
 
-def _environment(spec: NodeSpec, temp: Path, meeting: Rendezvous, own: str) -> dict[str, str]:
-    fetch_certificate(meeting.folder, temp)
+def _environment(temp: Path, meeting: Rendezvous, own: str) -> dict[str, str]:
     environment = {**os.environ, **ray_environment(temp, meeting.token, own)}
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
         environment.pop(name, None)  # of a cluster around us
