@@ -29,10 +29,8 @@ if TYPE_CHECKING:
     from labkit.data.conversations import Columns, ConversationParts, Conversations
     from labkit.data.findings import Finding
     from labkit.data.load import Table
-    from labkit.data.messages import Message
     from labkit.evaluation.base import Evaluation
-    from labkit.evaluation.language import Compared, Foretold
-    from labkit.train.instruct import InstructTuning, Measured
+    from labkit.train.instruct import InstructTuning
     from labkit.train.language_model import LanguageModel
 
 BASELINE = "the base model"
@@ -214,15 +212,16 @@ class Instruct:
 
     def evaluate(self, context: TrainContext, baselines: Mapping[str, Any]) -> "Evaluation":
         from labkit.evaluation.language import compare_losses
+        from labkit.recipes._instruct_result import compared, foretold
         from labkit.train.instruct import Measured, cut_notes, measure_tuned
 
         tuning = _tuning(context)
         tuned = measure_tuned(tuning)
         others = {name: Measured(**found) for name, found in baselines.items()}
         return compare_losses(
-            _foretold(tuned),
-            {name: _foretold(found) for name, found in others.items()},
-            compared=_compared(_parts(context).held_out, tuned, others),
+            foretold(tuned),
+            {name: foretold(found) for name, found in others.items()},
+            compared=compared(_parts(context).held_out, tuned, others),
             notes=cut_notes(tuning),
             seed=context.task.seed,
         )
@@ -359,36 +358,6 @@ def _tuning(context: TrainContext) -> "InstructTuning":
         should_stop=context.should_stop,
         workers=context.workers,
     )
-
-
-def _foretold(found: "Measured") -> "Foretold":
-    import numpy as np
-
-    from labkit.evaluation.language import Foretold
-
-    return Foretold(losses_N=np.array(found.losses), tokens_N=np.array(found.tokens, np.float64))
-
-
-def _compared(
-    held_out: "Conversations", tuned: "Measured", others: "Mapping[str, Measured]"
-) -> "list[Compared]":
-    from labkit.evaluation.language import Compared
-
-    talks = dict(zip(held_out.rows, held_out.messages, strict=True))
-    return [
-        Compared(
-            row=int(row),
-            question=_last(talks[int(row)], "user"),
-            wanted=_last(talks[int(row)], "assistant"),
-            tuned=answer,
-            others={name: found.answers[row] for name, found in others.items()},
-        )
-        for row, answer in tuned.answers.items()
-    ]
-
-
-def _last(messages: "Sequence[Message]", role: str) -> str:
-    return next(m["content"] for m in reversed(messages) if m["role"] == role)
 
 
 RECIPE = Instruct()

@@ -9,8 +9,10 @@ import pytest
 
 from labkit.data.conversations import ConversationParts
 from labkit.errors import UsageError
+from labkit.evaluation.language import compare_losses
 from labkit.models.catalogue import BaseEntry
 from labkit.models.chat_templates import TEMPLATES, own_template
+from labkit.recipes._instruct_result import foretold
 from labkit.recipes.base import Machine, Prepared, Task
 from labkit.recipes.instruct import RECIPE, Config
 from labkit.runs.card import card
@@ -206,6 +208,18 @@ def test_what_a_method_holds_in_memory_and_on_disk(base: BaseEntry, questions: P
     # Weights, gradients, two moments and the best weights so far are each in float32.
     assert full.memory_bytes - lora.memory_bytes > 0.9 * 20 * base.num_parameters
     assert lora.disk_bytes < base.num_parameters < merged.disk_bytes < full.disk_bytes
+
+
+def test_a_row_of_several_examples_is_one_row_of_the_figures():
+    """Templates that write earlier answers otherwise make an example of each answer."""
+    pytest.importorskip("torch")
+    from labkit.train.instruct import Measured
+
+    measured = Measured(losses=[1.0, 2.0, 4.0], tokens=[1, 2, 3], rows=[9, 5, 9], answers={})
+    found = foretold(measured)
+    assert found.losses_N.tolist() == [2.0, 5.0] and found.tokens_N.tolist() == [2.0, 4.0]
+    evaluation = compare_losses(found, {"the base model": found}, compared=[])
+    assert (evaluation.num_rows, evaluation.num_tokens) == (2, 6)
 
 
 def test_a_card_says_loss_and_perplexity_and_what_was_cut(base: BaseEntry):
