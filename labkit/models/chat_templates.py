@@ -15,6 +15,7 @@ MAX_BYTES = 2**20
 
 TEMPLATES = {
     "plain": (
+        "{{ bos_token or '' }}"
         "{% for message in messages %}"
         "{% if message.role == 'system' %}{{ message.content }}\n\n"
         "{% elif message.role == 'user' %}### Question\n{{ message.content }}\n\n"

@@ -87,6 +87,10 @@ class Chat:
         text = self._render(messages, row, asks=True)
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
+    def fits(self, messages: Messages) -> bool:
+        """Whether an answer to these messages would begin within `max_tokens`."""
+        return len(self.prompt(messages)) < self.max_tokens
+
     def stop_ids(self, examples: Sequence[Seen]) -> list[int]:
         """The tokens that end an answer: the model's own, and those that the template writes.
 
@@ -159,6 +163,8 @@ class Chat:
                 chat_template=self.template,
                 add_generation_prompt=asks,
                 tokenize=False,
+                # Else Qwen 3's asks with an empty thought, and then learns to write it.
+                enable_thinking=False,
             )
         except Exception as error:  # the template is a program of the site's or the person's
             where = "" if row is None else f"Row {row}: "

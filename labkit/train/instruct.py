@@ -6,6 +6,7 @@ nothing of recipes, runs or Ray.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ class Measured:
     tokens: Sequence[int]
     rows: Sequence[int]
     answers: Mapping[str, str]
-    """To the first questions, by row."""
+    """To the first questions that leave room for an answer, by row."""
 
 
 def tune(tuning: InstructTuning) -> bool:
@@ -166,13 +167,16 @@ def _measured(tuning: InstructTuning, model: LanguageModel, held_out: Read) -> M
     figures_N3 = measure(model.model, held_out.examples, tuning.loss)
     rows = [seen.row for seen in held_out.examples]
     talks = dict(zip(tuning.held_out.rows, tuning.held_out.messages, strict=True))
-    asked = list(dict.fromkeys(rows))[: tuning.num_answers]
+    # A conversation may be cut before its last question, which is the one that is asked.
+    questions = ((row, _question(talks[row])) for row in dict.fromkeys(rows))
+    asked = ((row, asked) for row, asked in questions if model.chat.fits(asked))
     return Measured(
         losses=[float(loss) for loss in figures_N3[:, 0]],
         tokens=[int(tokens) for tokens in figures_N3[:, 1]],
         rows=rows,
         answers={
-            str(row): model.answer(_question(talks[row]), tuning.max_answer_tokens) for row in asked
+            str(row): model.answer(question, tuning.max_answer_tokens)
+            for row, question in islice(asked, tuning.num_answers)
         },
     )
 

@@ -74,7 +74,11 @@ class LanguageModel:
             input_ids=ids_1T,
             attention_mask=torch.ones_like(ids_1T),
             max_new_tokens=min(max_new_tokens, room),
+            # All else that a base's generation_config.json may ask for is undone.
             do_sample=False,
+            num_beams=1,
+            repetition_penalty=1.0,
+            no_repeat_ngram_size=0,
             temperature=None,
             top_p=None,
             top_k=None,

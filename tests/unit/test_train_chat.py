@@ -18,6 +18,16 @@ FORGETFUL = (
 )
 """It writes a thought before the last answer alone, as Qwen 3's template does."""
 
+THINKING = (
+    "{% for m in messages %}<|{{ m.role }}|>"
+    "{% if m.role == 'assistant' %}{{ '<think>\n\n</think>\n\n' if loop.last }}"
+    "{{ m.content }}<|end|>\n{% else %}{{ m.content }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>"
+    "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n"
+    "{% endif %}{% endif %}"
+)
+"""As Qwen 3's: an empty thought before the last answer, asked for where none is wanted."""
+
 
 def chat(template: str = TEMPLATE, max_tokens: int = 200) -> Chat:
     return Chat(tokenizer=tiny_tokenizer(), template=template, max_tokens=max_tokens)
@@ -98,6 +108,29 @@ def test_our_own_template_is_readable_and_ends_with_the_end_token():
     found = see(chat(TEMPLATES["plain"]), "Why?", "So.", system="Be kind.")
     assert found.text == "Be kind.\n\n### Question\nWhy?\n\n### Answer\nSo.<|end|>\n\n"
     assert learnt(found) == ["So.<|end|>"]
+
+
+def test_our_own_template_begins_with_the_tokenizers_first_token_where_it_has_one():
+    made = chat(TEMPLATES["plain"])
+    made.tokenizer.bos_token = "<|system|>"
+    found = see(made, "Why?", "So.")
+    assert found.text.startswith("<|system|>### Question\nWhy?")
+    assert made.tokenizer.decode(found.ids_T[:1]) == "<|system|>" and not found.learnt_T[0]
+    assert learnt(found) == ["So.<|end|>"]
+
+
+def test_an_empty_thought_behind_the_question_is_not_learnt():
+    made = chat(THINKING)
+    found = see(made, "Why?", "So.")
+    assert found.text == "<|user|>Why?<|assistant|><think>\n\n</think>\n\nSo.<|end|>\n"
+    assert learnt(found) == ["So.<|end|>"]
+    assert made.tokenizer.decode(made.prompt(talk("Why?"))).endswith("</think>\n\n")
+
+
+def test_a_question_fits_where_its_answer_would_begin_within_the_tokens():
+    question = talk("Why?")
+    size = len(chat().prompt(question))
+    assert chat(max_tokens=size + 1).fits(question) and not chat(max_tokens=size).fits(question)
 
 
 def test_what_is_cut_off_is_counted_and_that_it_was_to_be_learnt():

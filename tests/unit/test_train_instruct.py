@@ -305,6 +305,19 @@ def test_what_is_cut_or_left_out_is_said(tuning: InstructTuning):
     assert "text of row 97 has a token in it with which the template tells who speaks" in control
 
 
+def test_a_held_out_conversation_that_is_too_long_is_measured_and_not_asked(
+    tuning: InstructTuning,
+):
+    """Its first answer is within max_tokens; its last question is beyond the model's context."""
+    long = [
+        *(Message(role="user", content="red?"), Message(role="assistant", content="stop")),
+        *(Message(role="user", content="x" * 600), Message(role="assistant", content="go")),
+    ]
+    held_out = Talks(messages=[long, *tuning.held_out.messages], rows=[9, *tuning.held_out.rows])
+    found = measure_base(replace(tuning, held_out=held_out))
+    assert found.rows[0] == 9 and list(found.answers) == ["32", "33", "34"]
+
+
 def test_no_row_that_fits_is_said(tuning: InstructTuning):
     with pytest.raises(LabkitError, match="No row has an answer that begins within 4 tokens"):
         tune(replace(tuning, max_tokens=4))
@@ -363,13 +376,28 @@ def test_an_adapter_whose_base_is_gone_says_so(tuning: InstructTuning, tmp_path:
         load_model(tuning.folder / "model", "cpu")
 
 
-def test_an_answer_ends_at_its_longest(tuning: InstructTuning):
-    model, tokenizer = load_decoder(tuning.base, torch.float32)
-    untuned = language_model.LanguageModel(
+def untuned_model(base: Path) -> language_model.LanguageModel:
+    model, tokenizer = load_decoder(base, torch.float32)
+    return language_model.LanguageModel(
         model=model,
         chat=Chat(tokenizer=tokenizer, template=TEMPLATE, max_tokens=64),
         stop_ids=[tokenizer.eos_token_id],
     )
+
+
+@pytest.mark.parametrize(
+    "wish", [{"repetition_penalty": 9.0}, {"no_repeat_ngram_size": 1}, {"num_beams": 4}]
+)
+def test_the_likeliest_token_is_taken_whatever_the_base_asks_for(base: Path, wish: dict[str, Any]):
+    untuned = untuned_model(base)
+    question = [Message(role="user", content="red?")]
+    likeliest = untuned.answer(question, 30)
+    untuned.model.generation_config.update(**wish)
+    assert untuned.answer(question, 30) == likeliest
+
+
+def test_an_answer_ends_at_its_longest(tuning: InstructTuning):
+    untuned, tokenizer = untuned_model(tuning.base), load_decoder(tuning.base, torch.float32)[1]
     answer = untuned.answer([Message(role="user", content="x" * 200)], 5)
     assert len(tokenizer(answer)["input_ids"]) <= 15  # five bytes, each shown as up to three
     # The context has 512 tokens, of which the template takes two.
