@@ -34,15 +34,18 @@ def sentences(run: Run, texts: list[str], *, as_json: bool) -> None:
 def table(run: Run, data: Path, out: Path, text: str | None, *, as_json: bool) -> None:
     """Write the table with the columns answer, confidence and unsure added.
 
-    A row without a text gets no answer, and is counted.
+    A row without a text gets no answer, and is counted; one that cannot be answered is named.
     """
     done = TunedModel(run).answer_table(data, out, text)
     if as_json:
         found = [finding.to_dict() for finding in done.findings]
         print_json({"rows": done.rows, "unsure": done.unsure, "blank": done.blank,
+                    "unanswered": list(done.unanswered), "reason": done.reason,
                     "out": str(out), "findings": found})  # fmt: skip
         return
     show.findings(done.findings, to_stderr=True)
+    if done.left_out:
+        say(done.left_out, mark="!", style="yellow", to_stderr=True)
     left = f" {count(done.blank, 'row')} without a text left unanswered." if done.blank else ""
-    say(f"Answered {count(done.rows - done.blank, 'row')} into {out}; {done.unsure} of them "
+    say(f"Answered {count(done.num_answered, 'row')} into {out}; {done.unsure} of them "
         f"unsure.{left}")  # fmt: skip

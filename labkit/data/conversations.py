@@ -115,6 +115,19 @@ def read_conversations(table: Table, columns: Columns) -> tuple[Conversations, l
     return Conversations(messages=usable, rows=rows), findings
 
 
+def asked(frame: pl.DataFrame, question: str, input: str | None) -> list[str]:
+    """What is asked in each row: the question, and below it what it is about.
+
+    One of them that is blank is left out.
+    """
+    columns = [question, input] if input else [question]
+    seen = frame.select(
+        pl.when(~is_blank(column)).then(pl.col(column)).alias(str(n))
+        for n, column in enumerate(columns)
+    )
+    return ["\n\n".join(cell.strip() for cell in row if cell) for row in seen.iter_rows()]
+
+
 _FAULTS = {
     "blank-question": ("no question", "Fill in the question, or remove the rows."),
     "blank-answer": ("no answer", "Fill in the answer, or remove the rows."),
@@ -141,19 +154,13 @@ def _written(table: Table, columns: Columns) -> Iterable[tuple[int, list[Message
         for row, cell in zip(table.row_numbers, table.frame[columns.messages], strict=True):
             yield row, _parse(cell)
         return
-    frame = table.frame.select(
-        question=columns.question,
-        answer=columns.answer,
-        input=pl.col(columns.input) if columns.input else pl.lit(""),
-    ).with_columns(has_input=~is_blank("input"))
-    for row, (question, answer, input_, has_input) in zip(
-        table.row_numbers, frame.iter_rows(), strict=True
-    ):
-        asked = f"{question.strip()}\n\n{input_.strip()}" if has_input else question.strip()
+    questions = asked(table.frame, columns.question, columns.input)
+    answers = table.frame[columns.answer]
+    for row, question, answer in zip(table.row_numbers, questions, answers, strict=True):
         yield (
             row,
             [
-                Message(role="user", content=asked),
+                Message(role="user", content=question),
                 Message(role="assistant", content=answer.strip()),
             ],
         )

@@ -18,6 +18,8 @@ from labkit.evaluation.base import Evaluation
 from labkit.models.catalogue import BaseEntry
 
 if TYPE_CHECKING:
+    from polars import DataFrame
+
     from labkit.train.workers import Workers
 
 COLUMN: JsonDict = {"column": True}
@@ -123,6 +125,14 @@ class Prediction:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Unanswered:
+    """A text that the model cannot answer, and why, in a sentence."""
+
+    text: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Look:
     """One example as the model would see it."""
 
@@ -149,6 +159,15 @@ class ShowsRows(Protocol):
         It needs the base model's tokenizer, not its weights. Raises UsageError for a row that is
         not there or cannot be learnt from.
         """
+        ...
+
+
+@runtime_checkable
+class ReadsColumns(Protocol):
+    """A recipe that reads more columns of a table that is to be answered than the input's own."""
+
+    def texts(self, frame: "DataFrame", column: str, config: Any) -> list[str]:
+        """What `predict` is to answer in each row; `column` is what a person calls the input."""
         ...
 
 
@@ -186,4 +205,4 @@ class Recipe(Protocol):
         """The tuned model in that folder, ready for `predict`."""
         ...
 
-    def predict(self, model: Any, inputs: Sequence[str]) -> Sequence[Prediction]: ...
+    def predict(self, model: Any, inputs: Sequence[str]) -> Sequence[Prediction | Unanswered]: ...

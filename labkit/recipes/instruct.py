@@ -22,10 +22,13 @@ from labkit.recipes.base import (
     Prepared,
     Task,
     TrainContext,
+    Unanswered,
     in_sight,
 )
 
 if TYPE_CHECKING:
+    from polars import DataFrame
+
     from labkit.data.conversations import Columns, ConversationParts, Conversations
     from labkit.data.findings import Finding
     from labkit.data.load import Table
@@ -236,21 +239,26 @@ class Instruct:
             max_answer_tokens=card.max_answer_tokens,
         )
 
-    def predict(self, model: _Answerer, inputs: Sequence[str]) -> Sequence[Prediction]:
-        from labkit.data.messages import Message
+    def texts(self, frame: "DataFrame", column: str, config: Config) -> list[str]:
+        from labkit.data.conversations import asked
 
-        system = [Message(role="system", content=model.system)] if model.system else []
-        return [
-            Prediction(
-                text=text,
-                label=model.model.answer(
-                    [*system, Message(role="user", content=text.strip())], model.max_answer_tokens
-                ),
-                confidence=None,
-                unsure=False,
-            )
-            for text in inputs
-        ]
+        beside = None if config.messages or config.input == column else config.input
+        return asked(frame, column, beside if beside in frame.columns else None)
+
+    def predict(self, model: _Answerer, inputs: Sequence[str]) -> Sequence[Prediction | Unanswered]:
+        return [_answer(model, text) for text in inputs]
+
+
+def _answer(model: _Answerer, text: str) -> Prediction | Unanswered:
+    from labkit.data.messages import Message
+
+    system = [Message(role="system", content=model.system)] if model.system else []
+    question = Message(role="user", content=text.strip())
+    try:
+        answer = model.model.answer([*system, question], model.max_answer_tokens)
+    except UsageError as error:
+        return Unanswered(text=text, reason=str(error))
+    return Prediction(text=text, label=answer, confidence=None, unsure=False)
 
 
 def _read(path: Path, config: Config) -> "tuple[Table, Conversations, list[Finding]]":

@@ -57,9 +57,15 @@ class LanguageModel:
     def answer(self, messages: Messages, max_new_tokens: int) -> str:
         """The likeliest answer, token by token, until a token that ends it.
 
-        Raises UsageError where the question leaves no room in the model's context.
+        Raises UsageError where the question leaves no room in the model's context, or has a token
+        of the template's in it.
         """
         model, tokenizer = self.model, self.chat.tokenizer
+        if token := self.chat.control_token(messages):
+            raise UsageError(
+                f"The question has {token!r} in it, a token with which the template tells who "
+                "speaks. Take it out of the text."
+            )
         prompt = self.chat.prompt(messages)
         room = int(model.config.max_position_embeddings) - len(prompt)
         if room < 1:

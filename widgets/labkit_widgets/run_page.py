@@ -168,7 +168,8 @@ def answered_file(model: TunedModel, path: Path, column: str) -> dict[str, Any]:
     except BaseException:
         out.unlink(missing_ok=True)
         raise
-    return {"out": out, "rows": done.rows, "blank": done.blank, "unsure": done.unsure}
+    return {"out": out, "answered": done.num_answered, "blank": done.blank,
+            "left_out": done.left_out, "unsure": done.unsure}  # fmt: skip
 
 
 def pack_model(run: Run) -> Path:
