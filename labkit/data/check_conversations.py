@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from labkit.data.check import MIN_ROWS
-from labkit.data.conversations import Conversations
+from labkit.data.conversations import ConversationParts, Conversations
 from labkit.data.examples import normal_content
 from labkit.data.findings import Finding, count, note, problem, warning
 from labkit.data.load import Table
@@ -44,6 +44,28 @@ def check_conversations(conversations: Conversations) -> list[Finding]:
         return [problem("too-few-rows", message, fix="Add rows with a question and an answer.")]
     frame = _frame(conversations)
     return [*_swapped(frame), *_several_answers(frame), *_repeated(frame)]
+
+
+def check_parts(parts: ConversationParts, *, has_test: bool) -> list[Finding]:
+    """Findings on the parts of enough rows: one that is empty, as where few questions differ."""
+    shares = {"validation": "validation", "held_out": "held_out", "train": None}
+    if has_test:  # `check_test_conversations` speaks of it
+        del shares["held_out"]
+    empty = [name for name in shares if not len(getattr(parts, name))]
+    if not empty:
+        return []
+    prompts = [prompt for name in shares for prompt in getattr(parts, name).prompts]
+    named = " and ".join(_PARTS[name] for name in empty)
+    message = (
+        f"{count(len(prompts), 'row')} with {count(len(set(prompts)), 'different question')}: "
+        f"equal questions stay in one part, and none fell into the {named} part."
+    )
+    settings = [share for name in empty if (share := shares[name])]
+    more = f", or raise the setting {' and '.join(settings)}" if settings else ""
+    return [problem("empty-part", message, fix=f"Add rows with other questions{more}.")]
+
+
+_PARTS = {"train": "training", "validation": "validation", "held_out": "held-out"}
 
 
 def check_test_conversations(train: Conversations, heldout: Conversations) -> list[Finding]:

@@ -144,6 +144,10 @@ _FAULTS = {
         "a system message that is not the first, or a second one",
         "Keep one system message, as the first.",
     ),
+    "answer-first": (
+        "an answer before any question",
+        "Begin with the question, or with a system message.",
+    ),
 }
 """Why a row cannot be learnt from: what is wrong, and what to do."""
 
@@ -178,8 +182,17 @@ def _parse(cell: str) -> list[Message] | str:
 
 def _is_message(found: Any) -> bool:
     return isinstance(found, dict) and all(
-        isinstance(found.get(key), str) for key in ("role", "content")
+        isinstance(found.get(key), str) and _is_text(found[key]) for key in ("role", "content")
     )
+
+
+def _is_text(found: str) -> bool:
+    """Whether UTF-8 can hold it; JSON may write half of a sign, as in an emoji that was cut."""
+    try:
+        found.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _with_system(messages: list[Message], system: str) -> list[Message]:
@@ -196,7 +209,9 @@ def _fault(messages: Sequence[Message]) -> str | None:
         return "system-not-first"
     if not _all_seen(messages, "user"):
         return "blank-question"
-    return None if _all_seen(messages, "assistant") else "blank-answer"
+    if not _all_seen(messages, "assistant"):
+        return "blank-answer"
+    return "answer-first" if roles[0] == "assistant" else None
 
 
 def _all_seen(messages: Sequence[Message], role: str) -> bool:

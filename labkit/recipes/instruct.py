@@ -119,7 +119,11 @@ class Instruct:
     input_setting = "question"
 
     def prepare(self, task: Task) -> Prepared:
-        from labkit.data.check_conversations import check_conversations, check_test_conversations
+        from labkit.data.check_conversations import (
+            check_conversations,
+            check_parts,
+            check_test_conversations,
+        )
         from labkit.models.chat_templates import choose_template
         from labkit.paths import write_private
 
@@ -134,6 +138,8 @@ class Instruct:
             findings += [*test_findings, *check_test_conversations(found, test)]
             summary |= {"test_file": task.test.name, "test_sha256": test_table.sha256}
         parts = _cut(found, test, config)
+        if all(finding.severity != "problem" for finding in findings):
+            findings += check_parts(parts, has_test=test is not None)
         sizes = [
             sum(len(message["content"].encode()) for message in messages)
             for messages in found.messages

@@ -53,6 +53,26 @@ def pairs(*asked: tuple[str, str]) -> Conversations:
     )
 
 
+def test_an_answer_before_any_question_is_left_out(tmp_path: Path):
+    talk = [said("assistant", "Hello!"), said("user", "Open?"), said("assistant", "Yes.")]
+    found, left_out = read(write_talks(tmp_path, talk, talk[1:]), CHAT)
+    assert list(found.rows) == [2] and left_out == {"answer-first": (1,)}
+    greeted, _ = read(write_talks(tmp_path, [said("system", "Be kind."), *talk]), CHAT)
+    assert len(greeted) == 1
+
+
+def test_half_of_a_sign_is_no_text(tmp_path: Path):
+    file = tmp_path / "talks.jsonl"
+    cells = ["\\\\ud83d", "\\\\ud83d\\\\ude00"]
+    cell = (
+        '[{{\\"role\\": \\"user\\", \\"content\\": \\"Open? {}\\"}}, '
+        '{{\\"role\\": \\"assistant\\", \\"content\\": \\"Yes.\\"}}]'
+    )
+    file.write_text("".join(f'{{"messages": "{cell.format(one)}"}}\n' for one in cells))
+    found, left_out = read(file, CHAT)
+    assert found.messages[0][0]["content"] == "Open? 😀" and left_out == {"broken-messages": (1,)}
+
+
 def test_a_question_and_an_answer_are_two_messages(write_csv: Write):
     file = write_csv("qa.csv", [("Open? ", " Till five.")], "question,answer")
     found, left_out = read(file)

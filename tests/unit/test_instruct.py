@@ -179,6 +179,17 @@ def test_a_table_of_too_few_rows_forbids_the_run(base: BaseEntry, write_csv: Wri
     assert {finding.code for finding in prepared.findings} == {"blank-question", "too-few-rows"}
 
 
+def test_few_different_questions_leave_a_part_empty_which_forbids_the_run(
+    base: BaseEntry, write_csv: Write
+):
+    rows = [(f"What is {n % 2}?", f"It is {n}.") for n in range(60)]
+    prepared = prepare(base, write_csv("qa.csv", rows, "question,answer"))
+    assert not prepared.usable and not all(prepared.summary["rows"].values())
+    (found,) = [finding for finding in prepared.findings if finding.code == "empty-part"]
+    assert found.message.startswith("60 rows with 2 different questions: equal questions stay")
+    assert found.fix is not None and found.fix.startswith("Add rows with other questions")
+
+
 @pytest.mark.parametrize("rate", [0, 10, -1, "fast"])
 def test_a_learning_rate_that_cannot_be_is_refused(rate: Any):
     given = {"recipe": "instruct", "base": "b", "data": "d.csv", "learning_rate": rate}
