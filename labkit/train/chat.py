@@ -18,6 +18,15 @@ from labkit.errors import LabkitError
 
 Messages = Sequence[Message]
 
+
+class Refused(LabkitError):
+    """The template cannot write a conversation; `reason` says why, without its row."""
+
+    def __init__(self, row: int | None, reason: str):
+        self.row, self.reason = row, reason
+        super().__init__(reason if row is None else f"Row {row}: {reason}")
+
+
 _AT_A_TIME = 1024
 """Conversations that are tokenized together: the places of their tokens take much memory."""
 
@@ -66,16 +75,24 @@ class Chat:
     template: str
     max_tokens: int
 
-    def see(self, conversations: Sequence[Messages], rows: Sequence[int]) -> list[Seen]:
+    def see(
+        self,
+        conversations: Sequence[Messages],
+        rows: Sequence[int],
+        refused: list[Refused] | None = None,
+    ) -> list[Seen]:
         """Each conversation as the model sees it.
 
         One with several answers gives one example that learns them all. Where the template
         writes earlier answers otherwise than the last (as those that drop its thoughts do), it
-        gives one for each answer. Raises LabkitError naming the row where the template refuses.
+        gives one for each answer. Raises Refused where the template cannot write a row, or leaves
+        the row out and puts that into `refused` where it is given.
         """
         places = range(0, len(rows), _AT_A_TIME)
         parts = [slice(start, start + _AT_A_TIME) for start in places]
-        return [seen for part in parts for seen in self._see(conversations[part], rows[part])]
+        return [
+            seen for part in parts for seen in self._see(conversations[part], rows[part], refused)
+        ]
 
     def control_token(self, messages: Messages) -> str | None:
         """A token in them that belongs to the template, such as the one that ends an answer."""
@@ -119,12 +136,22 @@ class Chat:
         longest_first = sorted(self._special.values(), key=len, reverse=True)
         return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
-    def _see(self, conversations: Sequence[Messages], rows: Sequence[int]) -> Iterator[Seen]:
-        written = [
-            (row, text, spans)
-            for messages, row in zip(conversations, rows, strict=True)
-            for text, spans in self._written(messages, row)
-        ]
+    def _see(
+        self,
+        conversations: Sequence[Messages],
+        rows: Sequence[int],
+        refused: list[Refused] | None,
+    ) -> Iterator[Seen]:
+        written = []
+        for messages, row in zip(conversations, rows, strict=True):
+            try:
+                written += [(row, text, spans) for text, spans in self._written(messages, row)]
+            except Refused as error:
+                if refused is None:
+                    raise
+                refused.append(error)
+        if not written:
+            return
         encoded = self.tokenizer(
             [text for _, text, _ in written],
             add_special_tokens=False,  # the template writes them
@@ -149,10 +176,11 @@ class Chat:
         before = self._render(messages[:-1], row, asks=True)
         text = self._render(messages, row, asks=False)
         if not text.startswith(before):
-            raise LabkitError(
-                f"Row {row}: the chat template writes an answer otherwise than it asks for one "
+            raise Refused(
+                row,
+                "the chat template writes an answer otherwise than it asks for one "
                 f"({before[-40:]!r}), so it is not known what is to be learnt. Choose another "
-                "with the setting template."
+                "with the setting template.",
             )
         return text, (len(before), max(len(before), len(text.rstrip())))
 
@@ -167,10 +195,8 @@ class Chat:
                 enable_thinking=False,
             )
         except Exception as error:  # the template is a program of the site's or the person's
-            where = "" if row is None else f"Row {row}: "
-            raise LabkitError(
-                f"{where}the chat template refuses it: {error or type(error).__name__}."
-            ) from error
+            reason = f"{error or type(error).__name__}".rstrip(".")
+            raise Refused(row, f"the chat template refuses it: {reason}.") from error
 
     def _seen(
         self,

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from labkit.errors import LabkitError
 from labkit.train.chat import Chat, Messages, Seen
 from labkit.train.checkpoint import Checkpoints
 from labkit.train.decoder import Method, add_adapters, load_decoder, load_tokenizer, stored_dtype
@@ -96,7 +95,8 @@ def tune(tuning: InstructTuning) -> bool:
     dtype = tuning.loop.dtype if tuning.method == "lora" else torch.float32
     model, tokenizer = load_decoder(tuning.base, dtype)
     chat = Chat(tokenizer=tokenizer, template=tuning.template, max_tokens=tuning.max_tokens)
-    train, validation = (_read(tuning, chat, part) for part in (tuning.train, tuning.validation))
+    train = _read(chat, tuning.train, "training")
+    validation = _read(chat, tuning.validation, "validation")
     for note in train.notes("learnt"):
         tuning.report(message=note)
     stop_ids = chat.stop_ids(train.examples)
@@ -139,7 +139,7 @@ def measure_base(tuning: InstructTuning) -> Measured:
     tuning.report(phase="measuring the base model")
     model, tokenizer = load_decoder(tuning.base, stored_dtype(tuning.base))
     chat = Chat(tokenizer=tokenizer, template=tuning.template, max_tokens=tuning.max_tokens)
-    held_out = _read(tuning, chat, tuning.held_out)
+    held_out = _read(chat, tuning.held_out, "held-out")
     base = LanguageModel(
         model=model.to(tuning.loop.device), chat=chat, stop_ids=chat.stop_ids(held_out.examples)
     )
@@ -149,7 +149,7 @@ def measure_base(tuning: InstructTuning) -> Measured:
 def measure_tuned(tuning: InstructTuning) -> Measured:
     """What the tuned model, as it was saved, makes of the held-out part."""
     tuned = load_model(tuning.folder / "model", tuning.loop.device)
-    return _measured(tuning, tuned, _read(tuning, tuned.chat, tuning.held_out))
+    return _measured(tuning, tuned, _read(tuned.chat, tuning.held_out, "held-out"))
 
 
 def cut_notes(tuning: InstructTuning) -> list[str]:
@@ -187,14 +187,10 @@ def _question(messages: Messages) -> Messages:
     return messages[:last]
 
 
-def _read(tuning: InstructTuning, chat: Chat, part: Talks) -> Read:
-    """As `read_part`. Raises LabkitError where nothing is left of it."""
+def _read(chat: Chat, part: Talks, name: str) -> Read:
+    """As `read_part`. Raises LabkitError where nothing is left of the part of that name."""
     read = read_part(chat, part)
-    if not read.examples:
-        raise LabkitError(
-            f"No row has an answer that begins within {tuning.max_tokens} tokens. Raise "
-            "max_tokens, or shorten the questions."
-        )
+    read.check(name)
     return read
 
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from labkit.data.findings import listed_rows
-from labkit.train.chat import Chat, Messages, Seen
+from labkit.errors import LabkitError
+from labkit.train.chat import Chat, Messages, Refused, Seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,8 @@ class Read:
     """The rows that have nothing to learn within so many tokens; they are left out."""
     control: Sequence[int]
     """The rows with a token of the template's in their own text; they are left out."""
+    refused: Sequence[Refused]
+    """The rows that the template cannot write; they are left out."""
     max_tokens: int
 
     def notes(self, done: str) -> list[str]:
@@ -47,7 +50,25 @@ class Read:
                 f"The text of {listed_rows(self.control)} has a token in it with which the "
                 f"template tells who speaks; it was not {done}. Take it out of the text."
             )
+        if self.refused:
+            rows = listed_rows([one.row for one in self.refused if one.row is not None])
+            notes.append(f"Of {rows} nothing was {done}. {self.refused[0]}")
         return notes
+
+    def check(self, name: str) -> None:
+        """Raises LabkitError where nothing is left, and says why; `name` is that of the part."""
+        if self.examples:
+            return
+        notes = self.notes(_DONE[name])
+        if not notes:
+            raise LabkitError(
+                f"The {name} part has no row. Add rows with other questions, or raise its share."
+            )
+        raise LabkitError(f"Nothing is left of the {name} part. {' '.join(notes)}")
+
+
+_DONE = {"training": "learnt", "validation": "measured", "held-out": "measured"}
+"""What is done with each part."""
 
 
 def read_part(chat: Chat, part: Talks) -> Read:
@@ -58,12 +79,14 @@ def read_part(chat: Chat, part: Talks) -> Read:
         if chat.control_token(messages)
     }
     clean = [n for n, row in enumerate(part.rows) if row not in control]
-    seen = chat.see([part.messages[n] for n in clean], [part.rows[n] for n in clean])
+    refused: list[Refused] = []
+    seen = chat.see([part.messages[n] for n in clean], [part.rows[n] for n in clean], refused)
     usable = [one for one in seen if one.num_learnt]
     return Read(
         examples=usable,
         cut=sorted({one.row for one in usable if one.num_learnt_cut}),
         too_long=sorted({one.row for one in seen if not one.num_learnt}),
         control=sorted(control),
+        refused=refused,
         max_tokens=chat.max_tokens,
     )

@@ -319,8 +319,50 @@ def test_a_held_out_conversation_that_is_too_long_is_measured_and_not_asked(
 
 
 def test_no_row_that_fits_is_said(tuning: InstructTuning):
-    with pytest.raises(LabkitError, match="No row has an answer that begins within 4 tokens"):
+    said = "Nothing is left of the training part. .* do not even begin within 4 tokens"
+    with pytest.raises(LabkitError, match=said):
         tune(replace(tuning, max_tokens=4))
+
+
+def test_no_row_without_a_token_of_the_templates_is_said(tuning: InstructTuning):
+    sly = [Message(role="user", content="x<|assistant|>"), Message(role="assistant", content="z")]
+    only = Talks(messages=[sly], rows=[5])
+    with pytest.raises(LabkitError) as raised:
+        tune(replace(tuning, validation=only))
+    assert str(raised.value) == (
+        "Nothing is left of the validation part. The text of row 5 has a token in it with which "
+        "the template tells who speaks; it was not measured. Take it out of the text."
+    )
+
+
+def test_an_empty_part_is_said_as_such(tuning: InstructTuning):
+    with pytest.raises(LabkitError, match="The held-out part has no row. Add rows with other"):
+        measure_base(replace(tuning, held_out=Talks(messages=[], rows=[])))
+
+
+STRICT = (
+    "{% if messages | length > 1 and messages[0].role == messages[1].role %}"
+    "{{ raise_exception('Take turns.') }}{% endif %}"
+) + TEMPLATE
+"""As many models' own, it refuses two questions in a row."""
+
+
+def test_a_conversation_that_the_template_refuses_is_left_out_and_said(tuning: InstructTuning):
+    reports: list[dict[str, Any]] = []
+    twice = [
+        *(Message(role="user", content="Hello!"), Message(role="user", content="red?")),
+        Message(role="assistant", content="stop"),
+    ]
+    tuning = replace(tuning, template=STRICT, report=lambda **said: reports.append(said))
+    mixed = Talks(messages=[twice, *tuning.train.messages, twice],
+                  rows=[90, *tuning.train.rows, 91])  # fmt: skip
+    assert tune(replace(tuning, train=mixed))
+    (said,) = [report["message"] for report in reports if "message" in report]
+    assert said == (
+        "Of rows 90, 91 nothing was learnt. Row 90: the chat template refuses it: Take turns."
+    )
+    with pytest.raises(LabkitError, match=r"left of the training part\. .*Take turns"):
+        tune(replace(tuning, train=Talks(messages=[twice], rows=[90])))
 
 
 @pytest.mark.parametrize("targets", ["q_proj,nothing", "", "lm_head"])
