@@ -30,7 +30,10 @@ It is given to a `Config`'s field as `json_schema_extra`.
 
 
 FILE: JsonDict = {"file": True}
-"""Marks a setting that may name a file; a relative one is relative to the spec's own file."""
+"""Marks a setting that may name a file; a relative one is relative to the spec's own file.
+
+Beside it, `names` lists what is no file's name: what labkit itself brings.
+"""
 
 
 def in_sight(**choices: str) -> JsonDict:

@@ -6,12 +6,14 @@ is compared with its base on questions that were held out.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from labkit.errors import UsageError
+from labkit.models.chat_templates import TEMPLATES
 from labkit.recipes.base import (
     COLUMN,
     FILE,
@@ -57,7 +59,7 @@ class Config(BaseModel):
     """A column that holds whole conversations as JSON; then question and answer are not read."""
     system: str = Field(default="", max_length=20_000)
     """What every conversation begins with: how the model shall answer."""
-    template: str | None = Field(default=None, json_schema_extra=FILE)
+    template: str | None = Field(default=None, json_schema_extra={**FILE, "names": [*TEMPLATES]})
     """How a conversation becomes one text: 'plain', or a Jinja file; else the model's own."""
     method: Literal["lora", "full"] = Field(
         default="lora",
@@ -146,6 +148,7 @@ class Instruct:
         ]
         summary |= {
             "rows": {name: len(part) for name, part in vars(parts).items()},
+            "template_sha256": sha256(template.encode()).hexdigest(),
             "mean_bytes": sum(sizes) / max(1, len(sizes)),
         }
 

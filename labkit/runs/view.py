@@ -34,6 +34,9 @@ class RunView:
         return self.measured.get("macro_f1")
 
     def to_dict(self) -> dict[str, Any]:
+        """For programs. Its `loss` is that of the last step; what was measured has its own place,
+        but for the two measures of labels."""
+        named = {"accuracy": self.accuracy, "macro_f1": self.macro_f1}
         return {
             "run": self.run.run_id,
             "name": self.name,
@@ -41,9 +44,8 @@ class RunView:
             "folder": str(self.run.folder),
             "attempt": self.attempt,
             **{key: value for key, value in vars(self.status).items()},
-            "accuracy": self.accuracy,
-            "macro_f1": self.macro_f1,
-            **self.measured,
+            **named,
+            "measured": {key: value for key, value in self.measured.items() if key not in named},
         }
 
 

@@ -16,6 +16,8 @@ from labkit_widgets.code import readable_keys
 from labkit_widgets.run_view import capital, figure, percent
 
 _NOT_SETTINGS = ("name", "spec_version")
+_OF_TOKENS = ("loss", "perplexity")
+"""Figures of one token: which tokens there are is a matter of base, template and data."""
 
 
 def read_rows(site: Site) -> list[dict[str, Any]]:
@@ -80,7 +82,7 @@ def compare_runs(site: Site, ids: Sequence[str]) -> dict[str, Any]:
         ],
         "settings": differences(*specs),
         **_measured([run.evaluation() if view.measured else None
-                     for run, view in zip(runs, views, strict=True)]),
+                     for run, view in zip(runs, views, strict=True)], _alike(runs)),
     }  # fmt: skip
 
 
@@ -106,7 +108,23 @@ def _keys(run: Run) -> dict[str, Any]:
         return {}
 
 
-def _measured(found: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
+def _alike(runs: Sequence[Run]) -> bool:
+    """Whether the runs had the same base model, chat template and data."""
+    try:
+        made_of = [_made_of(run) for run in runs]
+    except LabkitError:
+        return False
+    return all(one == made_of[0] and one["sha256"] for one in made_of)
+
+
+def _made_of(run: Run) -> dict[str, Any]:
+    record = run.record()
+    known = ("sha256", "test_sha256", "template_sha256")
+    base = record.get("base", {}).get("path") or run.spec().base
+    return {"base": base, **{key: record.get("data", {}).get(key) for key in known}}
+
+
+def _measured(found: Sequence[Mapping[str, Any] | None], alike: bool) -> dict[str, Any]:
     """What the runs achieved, and the figures of their tuned models; None before there are any."""
     keys = {key for each in found if each for key in each["tuned"]}
     return {
@@ -117,7 +135,8 @@ def _measured(found: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
                 "title": capital(measure.title),
                 "cells": [each and key in each["tuned"] and figure(measure, each["tuned"][key])
                           or None for each in found],
-                "differ": _differ([each["tuned"].get(key) if each else None for each in found]),
+                "differ": _differ([each["tuned"].get(key) if each else None for each in found])
+                if alike or key not in _OF_TOKENS else None,
             }
             for key, measure in measured(keys).items()
         ],
