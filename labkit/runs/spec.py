@@ -198,7 +198,9 @@ def _absolute(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     settings = given.get("settings")
     if isinstance(settings, Mapping):
         named = {
-            k: settings[k] for k in _files(given.get("recipe")) if isinstance(settings.get(k), str)
+            key: settings[key]
+            for key, ours in _files(given.get("recipe")).items()
+            if isinstance(settings.get(key), str) and settings[key] not in ours
         }
         files = {key: folder / from_home(name) for key, name in named.items()}
         found = {key: str(file) for key, file in files.items() if file.is_file()}
@@ -206,10 +208,17 @@ def _absolute(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return {**given, **paths}
 
 
-def _files(recipe: Any) -> list[str]:
-    """The settings of that recipe that may name a file; none where there is no such recipe."""
+def _files(recipe: Any) -> dict[str, Any]:
+    """The settings of that recipe that may name a file, each with the names that are none.
+
+    None where there is no such recipe.
+    """
     if recipe not in RECIPES.names():
-        return []
+        return {}
     fields = RECIPES.load(recipe).Config.model_fields.items()
     extras = {key: field.json_schema_extra for key, field in fields}
-    return [key for key, extra in extras.items() if isinstance(extra, dict) and extra.get("file")]
+    return {
+        key: extra.get("names", ())
+        for key, extra in extras.items()
+        if isinstance(extra, dict) and extra.get("file")
+    }

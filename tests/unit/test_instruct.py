@@ -117,6 +117,7 @@ def test_a_template_stands_beside_the_spec_that_names_it(tmp_path: Path, monkeyp
     spec.write_text(head + '"mine.jinja"')
     (place / "mine.jinja").write_text("{{ messages }}")
     assert read_spec(spec).settings.template == str(place / "mine.jinja")  # type: ignore[attr-defined]
+    (place / "plain").write_text("{{ messages }}")  # a name of ours is no file's
     spec.write_text(head + '"plain"')
     assert read_spec(spec).settings.template == "plain"  # type: ignore[attr-defined]
 
