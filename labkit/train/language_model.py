@@ -168,11 +168,16 @@ def _base_of(folder: Path, card: LanguageCard) -> Path:
 
 
 def read_card(folder: Path) -> LanguageCard:
-    """What `labkit.json` says. Raises LabkitError where it is damaged or missing."""
+    """What `labkit.json` says. Raises LabkitError where it is damaged, missing or newer."""
     try:
         known: Mapping[str, Any] = json.loads((folder / "labkit.json").read_text("utf-8"))
+        if known.get("format", FORMAT) > FORMAT:
+            raise LabkitError(
+                f"The tuned model in {folder} is of a newer labkit: its format is "
+                f"{known['format']}, and this labkit reads {FORMAT}. Use a newer labkit."
+            )
         return LanguageCard(**known)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise LabkitError(f"{_DAMAGED.format(folder)}: {error}. {_ADVICE}") from error
 
 

@@ -410,6 +410,17 @@ def test_a_damaged_model_folder_is_said_in_a_sentence(tuning: InstructTuning, na
         load_model(folder, "cpu")
 
 
+@pytest.mark.parametrize(
+    ("card", "sentence"),
+    [('{"format": 2, "new": 1}', "is of a newer labkit: its format is 2, .* reads 1"),
+     ('{"format": "x"}', "is damaged"), ("[1]", "is damaged")],
+)  # fmt: skip
+def test_a_model_folder_of_a_newer_labkit_says_so(tmp_path: Path, card: str, sentence: str):
+    (tmp_path / "labkit.json").write_text(card)
+    with pytest.raises(LabkitError, match=sentence):
+        language_model.read_card(tmp_path)
+
+
 def test_an_adapter_whose_base_is_gone_says_so(tuning: InstructTuning, tmp_path: Path):
     base = save_tiny_decoder(tmp_path / "here")
     assert tune(replace(tuning, base=base))
