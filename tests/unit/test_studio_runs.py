@@ -16,6 +16,7 @@ pytest.importorskip("anywidget")
 
 from labkit.errors import LabkitError, UsageError
 from labkit.models.catalogue import BaseEntry
+from labkit.paths import write_json
 from labkit.runs import submit
 from labkit.runs.folder import RunState, Status
 from labkit.settings import Site
@@ -88,6 +89,48 @@ def test_a_tuned_language_model_is_shown_beside_its_base(person: Person, site: S
         "Your tuned model", "The base model", "Your table",
     ]  # fmt: skip
     assert result["notes"] == LANGUAGE_EVALUATION["notes"]
+
+
+@pytest.mark.parametrize(("card", "needs"), [({"adapter": True}, "thin"), ({"adapter": False}, ""),
+                                             ({"labels": []}, ""), (None, "")])  # fmt: skip
+def test_an_adapter_says_which_base_it_needs(
+    person: Person, site: Site, card: dict[str, Any] | None, needs: str
+):
+    run = done_instruct_run(site)
+    if card is not None:
+        (run.last.folder / "model").mkdir()
+        (run.last.folder / "model/labkit.json").write_text(json.dumps(card))
+    assert person.does("open_run", run=run.run_id)["run"]["result"]["needs"] == needs
+
+
+@pytest.mark.parametrize(
+    ("data", "differ"),
+    [({"sha256": "a", "template_sha256": "t"}, False),
+     ({"sha256": "b", "template_sha256": "t"}, None),
+     ({"sha256": "a", "template_sha256": "u"}, None),
+     ({"sha256": "a", "template_sha256": "t", "test_sha256": "c"}, None)],
+)  # fmt: skip
+def test_losses_are_compared_where_base_template_and_data_are_the_same(
+    site: Site, base: BaseEntry, data: dict[str, str], differ: bool | None
+):
+    runs = [done_instruct_run(site, "one"), done_instruct_run(site, "two")]
+    for run, made_of in zip(runs, [{"sha256": "a", "template_sha256": "t"}, data], strict=True):
+        write_json(run.folder / "run.json", {**run.record(), "data": made_of})
+    compared = Person("runs").does("compare", runs=[run.run_id for run in runs])["compare"]
+    assert [figure["title"] for figure in compared["figures"]] == ["Loss", "Perplexity"]
+    assert [figure["differ"] for figure in compared["figures"]] == [differ, differ]
+    labels = [done_run(site, "three"), done_run(site, "four")]
+    compared = Person("runs").does("compare", runs=[run.run_id for run in labels])["compare"]
+    assert [figure["differ"] for figure in compared["figures"]] == [False, False]
+
+
+def test_losses_of_different_bases_are_not_compared(site: Site, base: BaseEntry):
+    runs = [done_instruct_run(site, "one"), done_instruct_run(site, "two")]
+    for run, path in zip(runs, ["/b/one", "/b/two"], strict=True):
+        known = {"data": {"sha256": "a"}, "base": {"path": path}}
+        write_json(run.folder / "run.json", {**run.record(), **known})
+    compared = Person("runs").does("compare", runs=[run.run_id for run in runs])["compare"]
+    assert {figure["differ"] for figure in compared["figures"]} == {None}
 
 
 def test_a_form_of_a_recipe_without_a_view_says_where_it_goes(person: Person):

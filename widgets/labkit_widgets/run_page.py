@@ -13,6 +13,7 @@ from labkit.clusters import Looks
 from labkit.data.load import load_table
 from labkit.errors import LabkitError
 from labkit.eventloop import finish
+from labkit.paths import read_json
 from labkit.recipes.base import Prediction
 from labkit.runs.cost import Cost, RunCost, cost_of_runs
 from labkit.runs.find import rename_run
@@ -139,6 +140,14 @@ class RunPage:
         try:
             return (self.run.last.folder / "card.md").read_text(encoding="utf-8")
         except (OSError, LabkitError, UnicodeDecodeError):
+            return ""
+
+    def needs(self) -> str:
+        """The base model without which the tuned one is nothing; empty where it is whole."""
+        try:
+            known = read_json(self.run.model_folder() / "labkit.json") or {}
+            return self.run.spec().base if known.get("adapter") else ""
+        except LabkitError:
             return ""
 
     def _tuned(self) -> TunedModel:

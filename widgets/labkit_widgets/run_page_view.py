@@ -78,6 +78,7 @@ def _result(page: RunPage, server_path: ServerPath) -> dict[str, Any] | None:
         "table": _table(page, server_path),
         "packed": _file(page.packed, server_path),
         "card": page.card(),
+        "needs": page.needs(),
     }
 
 

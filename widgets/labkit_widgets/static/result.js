@@ -130,7 +130,9 @@ function mistakeTable(found) {
 function download(run, ui, send) {
   const result = run.result;
   return fold("Take the model with you", [
-    h("p.lk-hint", null, "One ZIP file with the model (safetensors), its card and the measurements. It needs nothing of this site."),
+    h("p.lk-hint", null, result.needs
+      ? `One ZIP file with what was learnt (an adapter in safetensors), its card and the measurements. To be used it needs the base model ${result.needs} as well; a run with the setting merge saves one whole model instead.`
+      : "One ZIP file with the model (safetensors), its card and the measurements. It needs nothing of this site."),
     h("div", { "aria-live": "polite" },
       busy(run.doing.pack),
       run.problems.pack && message("problem", run.problems.pack),
