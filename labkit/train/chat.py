@@ -23,8 +23,11 @@ class Refused(LabkitError):
     """The template cannot write a conversation; `reason` says why, without its row."""
 
     def __init__(self, row: int | None, reason: str):
+        super().__init__(row, reason)  # so that it can be sent from one process to another
         self.row, self.reason = row, reason
-        super().__init__(reason if row is None else f"Row {row}: {reason}")
+
+    def __str__(self) -> str:
+        return self.reason if self.row is None else f"Row {self.row}: {self.reason}"
 
 
 _AT_A_TIME = 1024

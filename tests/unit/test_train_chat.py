@@ -1,5 +1,6 @@
 """What the model sees of a conversation, and which of it is learnt."""
 
+import pickle
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from labkit.data.messages import Message
 from labkit.errors import LabkitError
 from labkit.models.chat_templates import TEMPLATES
-from labkit.train.chat import Chat, Seen
+from labkit.train.chat import Chat, Refused, Seen
 from tests.unit.tiny_decoder import TEMPLATE, tiny_tokenizer
 
 FORGETFUL = (
@@ -175,6 +176,12 @@ def test_our_own_template_needs_a_tokenizer_with_an_end_token():
 def test_a_template_that_cannot_write_a_row_is_said_with_the_row(template: str, sentence: str):
     with pytest.raises(LabkitError, match=sentence):
         see(chat(template), "Why?", "So.")
+
+
+def test_a_refusal_comes_whole_from_another_process():
+    sent = pickle.loads(pickle.dumps(Refused(7, "the chat template refuses it: No.")))
+    assert str(sent) == "Row 7: the chat template refuses it: No." and sent.row == 7
+    assert str(Refused(None, "It refuses.")) == "It refuses."
 
 
 def test_a_templates_own_token_in_a_persons_text_is_found():
