@@ -32,7 +32,7 @@ def sentences(run: Run, texts: list[str], *, as_json: bool) -> None:
 
 
 def table(run: Run, data: Path, out: Path, text: str | None, *, as_json: bool) -> None:
-    """Write the table with the columns answer, confidence and unsure added.
+    """Write the table with its answers in columns of their own.
 
     A row without a text gets no answer, and is counted; one that cannot be answered is named.
     """
@@ -47,5 +47,5 @@ def table(run: Run, data: Path, out: Path, text: str | None, *, as_json: bool) -
     if done.left_out:
         say(done.left_out, mark="!", style="yellow", to_stderr=True)
     left = f" {count(done.blank, 'row')} without a text left unanswered." if done.blank else ""
-    say(f"Answered {count(done.num_answered, 'row')} into {out}; {done.unsure} of them "
-        f"unsure.{left}")  # fmt: skip
+    unsure = "" if done.unsure is None else f"; {done.unsure} of them unsure"
+    say(f"Answered {count(done.num_answered, 'row')} into {out}{unsure}.{left}")

@@ -28,7 +28,8 @@ class Answered:
     rows: int
     blank: int
     """Rows without a text, which got no answer."""
-    unsure: int
+    unsure: int | None
+    """Answers that a person should look at; None where the model says no confidence."""
     unanswered: Sequence[int]
     """The numbers of the rows that the model could not answer."""
     reason: str
@@ -108,7 +109,7 @@ class TunedModel:
         return Answered(
             rows=len(texts),
             blank=len(texts) - len(asked),
-            unsure=sum(answer.unsure for answer in answers if answer),
+            unsure=_unsure([answer for answer in answers if answer]),
             unanswered=list(unanswered),
             reason=next(iter(unanswered.values()), ""),
             findings=table.findings,
@@ -119,3 +120,9 @@ class TunedModel:
         if isinstance(self.recipe, ReadsColumns):
             return self.recipe.texts(frame, column, self.run.spec().settings)
         return frame[column].to_list()
+
+
+def _unsure(answers: Sequence[Prediction]) -> int | None:
+    if answers and all(answer.confidence is None for answer in answers):
+        return None
+    return sum(answer.unsure for answer in answers)

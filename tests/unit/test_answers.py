@@ -15,7 +15,7 @@ from labkit.errors import UsageError
 @dataclass(frozen=True)
 class Given:
     label: str
-    confidence: float
+    confidence: float | None
     unsure: bool = False
 
 
@@ -37,6 +37,14 @@ def test_a_column_of_the_persons_is_never_replaced():
     table = answered_table(frame, ANSWERS)
     assert table.columns == ["answer", "text", "answer_labkit", "confidence", "unsure"]
     assert table["answer"].to_list() == ["1", "2"]
+
+
+def test_a_model_that_says_no_confidence_has_one_column():
+    answers = [Given("a cat it is", None), None]
+    table = answered_table(FRAME, answers)
+    assert table.columns == ["id", "text", "answer"]
+    assert table["answer"].to_list() == ["a cat it is", None]
+    assert answered_table(FRAME, [None, None]).columns[-2:] == ["confidence", "unsure"]
 
 
 def test_a_row_without_an_answer_has_empty_cells():

@@ -79,12 +79,13 @@ def test_rows_that_cannot_be_answered_stay_empty_and_the_others_are_answered(
     (tmp_path / "q.csv").write_text("\n".join(["id,question", *lines]) + "\n")
     flags = ("run", "predict", "qa", "--data", "q.csv", "--out", "a.csv")
     said = labkit(*flags)
-    assert said.code == 0 and "Answered 2 rows into a.csv" in said.out
+    assert said.code == 0 and "Answered 2 rows into a.csv. 1 row without" in said.out
     assert "No answer for rows 3, 5. Row 3: The question has '<|assistant|>' in it" in said.err
     answers = pl.read_csv(tmp_path / "a.csv")["answer"].to_list()
     assert [answer is None for answer in answers] == [False, True, True, True, False]
     told = labkit(*flags, "--overwrite", "--json").json()
     assert (told["rows"], told["blank"], told["unanswered"]) == (5, 1, [3, 5])
+    assert told["unsure"] is None
     assert told["reason"].startswith("The question has '<|assistant|>'")
 
 

@@ -70,7 +70,7 @@ function tableIn(run, ui, send) {
       busy(run.doing.table),
       run.problems.table && message("problem", run.problems.table),
       table && table.columns && columnChoice(table, ui, send),
-      table && table.out && message("good", `Answered ${table.answered.toLocaleString("en")} rows of ${table.name}${result.mistakes ? `; ${table.unsure} of them unsure` : ""}.`,
+      table && table.out && message("good", `Answered ${table.answered.toLocaleString("en")} rows of ${table.name}${table.unsure === null ? "" : `; ${table.unsure} of them unsure`}.`,
         table.blank > 0 && ` ${table.blank} rows without a text were left out.`, table.left_out && ` ${table.left_out}`, " ", fileLink(table.out))),
   ], { key: "table" });
 }
