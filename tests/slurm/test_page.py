@@ -265,9 +265,14 @@ def test_the_page_comes_at_once_though_slurm_does_not_answer(lab: SlurmLab, alic
         assert "8 of 8 h100 free now." in text
         # The machine of a test does other things too: one in ten may meet them.
         assert len(took) > 10 and sorted(took)[len(took) * 9 // 10] < RENDERED_WITHIN_S, took
-        # What must be looked up cannot be chosen meanwhile.
+        # What must be looked up cannot be chosen meanwhile, once what was known of it is old.
+        silence = "The scheduler does not answer now"
+        wait_for(
+            lambda: silence in fits(alice, profile="gpu", device="a100")["problem"],
+            "what is known to be old",
+        )
         said = refused(ask(alice, "alice", profile="gpu", device="a100"))
-        assert "The scheduler does not answer now" in said
+        assert silence in said
     finally:
         lab.cluster.output(["kill", "-CONT", controller])
     wait_for(lambda: silent not in alice.ask("/hub/spawn").text, "an answer again")
