@@ -11,7 +11,8 @@ from cyclopts import Parameter
 from labkit.schedulers.base import STARTS
 from labkit.settings import load_site
 
-SWEEP_TIMEOUT_S = 30
+SWEEP_TIMEOUT_S = 10
+"""For what one person has there: who makes it hang keeps neither others nor the Epilog."""
 
 
 def node(
@@ -65,12 +66,20 @@ def sweep() -> None:
 
 
 def _sweep_as(uid: int, gid: int) -> None:
-    """What is in such a folder is that person's word: root neither reads nor removes it."""
-    subprocess.run(
-        [sys.executable, "-P", "-m", "labkit", "sweep"],
-        **{"user": uid, "group": gid, "extra_groups": []},
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-        timeout=SWEEP_TIMEOUT_S,
-        check=True,
-    )
+    """What is in such a folder is that person's word: root neither reads nor removes it.
+
+    A failure is said, and is not root's: an Epilog that fails would take the node out of service.
+    """
+    site = {key: os.environ[key] for key in ("LABKIT_SITE",) if key in os.environ}
+    try:
+        subprocess.run(
+            [sys.executable, "-P", "-m", "labkit", "sweep"],
+            **{"user": uid, "group": gid, "extra_groups": []},
+            env={"HOME": "/", **site},  # no more of root's than that
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            timeout=SWEEP_TIMEOUT_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"What user {uid} has there is left: {error}", file=sys.stderr)

@@ -126,9 +126,13 @@ def test_a_run_that_loses_a_node_goes_on_with_those_left_may_be_stopped_and_resu
     assert alice.cluster.output(["squeue", "--noheader", f"--name={folder.name}"]) == ""
     # What the node could not tidy up goes with its next Epilog.
     assert "lk" in alice.cluster.left_by("alice")[lost]
+    hang = "mkdir -m 700 /tmp/lkhang && mkfifo /tmp/lkhang/owner.json"  # who reads it waits
+    assert alice.cluster.run(["sh", "-c", hang], user="bob", node=lost).returncode == 0
     epilog = ["env", "-i", "HOME=/", alice.cluster.python.parent / "labkit", "sweep"]
     swept = alice.cluster.run(epilog, node=lost)  # as root, as docs/slurm.md has it
     assert swept.returncode == 0 and "Removed /tmp/lk" in swept.stdout, swept.stderr
+    assert "has there is left" in swept.stderr
+    alice.cluster.run(["rm", "-r", "/tmp/lkhang"], node=lost)
     alice.leaves_nothing()
 
     alice.labkit("run", "resume", name)

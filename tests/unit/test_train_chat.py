@@ -1,6 +1,6 @@
 """What the model sees of a conversation, and which of it is learnt."""
 
-import pickle
+import copy
 from typing import Any
 
 import pytest
@@ -179,7 +179,7 @@ def test_a_template_that_cannot_write_a_row_is_said_with_the_row(template: str, 
 
 
 def test_a_refusal_comes_whole_from_another_process():
-    sent = pickle.loads(pickle.dumps(Refused(7, "the chat template refuses it: No.")))
+    sent = copy.copy(Refused(7, "the chat template refuses it: No."))  # made as one that was sent
     assert str(sent) == "Row 7: the chat template refuses it: No." and sent.row == 7
     assert str(Refused(None, "It refuses.")) == "It refuses."
 
