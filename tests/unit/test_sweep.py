@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ SOMEBODY = 65534
 
 
 @pytest.fixture
-def scratch(site, tmp_path, monkeypatch) -> Path:
+def scratch(site, monkeypatch) -> Iterator[Path]:
     """A scratch folder that everybody may reach, as /tmp."""
     folder = Path("/tmp") / f"labkit-sweep-{os.getpid()}"
     folder.mkdir(mode=0o1777)
