@@ -1,5 +1,6 @@
 """What the unit tests share: a terminal, and a person at a widget."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,17 @@ from .as_terminal import Labkit, Said
 
 if TYPE_CHECKING:
     from .fake_page import Person
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other are slow on a machine that others use too."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

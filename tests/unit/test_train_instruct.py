@@ -1,9 +1,8 @@
 """Tuning from conversations to a model folder, by each method, with random thin decoders."""
 
 import json
-import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -34,28 +33,13 @@ from labkit.train.loop import LoopSettings
 from labkit.train.talks import Talks
 from labkit.train.workers import join, leave
 from tests.unit.tiny_decoder import TEMPLATE, save_tiny_decoder
+from tests.unit.training import PEFT_ASKS_BY_AN_OLDER_NAME, at_once, silent
 
-pytestmark = pytest.mark.filterwarnings(
-    # peft 0.21 asks transformers 5.23 by an older name.
-    "ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"
-)
+pytestmark = [PEFT_ASKS_BY_AN_OLDER_NAME, pytest.mark.usefixtures("one_thread")]
 
 METHODS: tuple[Method, ...] = ("lora", "full")
 RATES = {"lora": 2e-2, "full": 1e-2}
 COLOURS = {"red": "stop", "green": "go", "blue": "swim"}
-
-
-def silent(**_: Any) -> None:
-    pass
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other are slow on a machine that others use too."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -266,20 +250,7 @@ def test_two_workers_learn_what_one_learns_alone(
 ):
     alone, together = made(tmp_path / "alone"), made(tmp_path / "together")
     assert tune(few(by(tuning, method, folder=alone)))
-    spawn = multiprocessing.get_context("spawn")
-    processes = [
-        spawn.Process(target=one_of_two, args=(tuning.base, together, rank, method))
-        for rank in range(2)
-    ]
-    try:
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join(120)
-            assert process.exitcode == 0
-    finally:
-        for process in processes:
-            process.kill()
+    at_once(one_of_two, [(tuning.base, together, rank, method) for rank in range(2)])
     # Adam divides by the gradients' size, so that rounding shows where they are nearly 0; a
     # hundredth of one step is allowed. The gradients themselves: test_train_language_loss.
     for name, tensor in saved(alone).items():

@@ -1,8 +1,6 @@
 """Loss and gradients are those of plain transformers, one example at a time, however computed."""
 
-import multiprocessing
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,18 +20,12 @@ from labkit.train.packing import lay_out
 from labkit.train.token_loss import loss_sum
 from labkit.train.workers import ALONE, Workers, join, leave
 from tests.unit.tiny_decoder import FAMILIES, tiny_decoder
+from tests.unit.training import at_once
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 LENGTHS = (9, 40, 2, 23, 31)
 TOGETHER = LossSettings(batch_size=len(LENGTHS), row_tokens=sum(LENGTHS))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other are slow on a machine that others use too."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(params=FAMILIES)
@@ -224,17 +216,7 @@ def one_of_two(folder: Path, rank: int) -> None:
 
 
 def test_two_workers_find_the_gradients_that_one_finds_alone(llama: Any, tmp_path: Path):
-    spawn = multiprocessing.get_context("spawn")
-    processes = [spawn.Process(target=one_of_two, args=(tmp_path, rank)) for rank in range(2)]
-    try:
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join(120)
-            assert process.exitcode == 0
-    finally:
-        for process in processes:
-            process.kill()
+    at_once(one_of_two, [(tmp_path, rank) for rank in range(2)])
     for rank in range(2):
         together = torch.load(tmp_path / f"gradients-{rank}.pt")
         for (loss, gradients), (theirs, theirs_) in zip(

@@ -1,6 +1,6 @@
 """The training loop: it learns, ends early, and goes on from a checkpoint as if never stopped."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,16 +16,9 @@ from labkit.train.checkpoint import Checkpoints
 from labkit.train.label_loss import LabelLoss
 from labkit.train.loop import Hooks, LoopSettings, fit
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SETTINGS = LoopSettings(num_epochs=3, batch_size=8, learning_rate=0.05, head_learning_rate=0.05)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other are slow on a machine that others use too."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Points:

@@ -1,7 +1,7 @@
 """Tuning from texts to a model folder, by each method, with a random BERT of two layers."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -21,27 +21,12 @@ from labkit.train.tokens import tokenize
 from labkit.train.tuning import Tuning, instant_answers, tune
 from labkit.train.vocabulary import NarrowVocabulary
 from tests.unit.tiny_encoder import LABELS, UNUSED, made_up_rows, save_tiny_encoder
+from tests.unit.training import PEFT_ASKS_BY_AN_OLDER_NAME, silent
 
-pytestmark = pytest.mark.filterwarnings(
-    # peft 0.21 asks transformers 5.23 by an older name.
-    "ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"
-)
+pytestmark = [PEFT_ASKS_BY_AN_OLDER_NAME, pytest.mark.usefixtures("one_thread")]
 
 METHODS: tuple[Method, ...] = ("full", "lora", "head")
 RATES = {"full": 2e-3, "lora": 5e-3, "head": 2e-2}
-
-
-def silent(**_: Any) -> None:
-    pass
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other are slow on a machine that others use too."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

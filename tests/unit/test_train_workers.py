@@ -1,6 +1,5 @@
 """Several workers learn what one does: real processes that meet in a file, over gloo."""
 
-import multiprocessing
 import os
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from labkit.train.checkpoint import Checkpoints
 from labkit.train.label_loss import LabelLoss
 from labkit.train.loop import Hooks, LoopSettings, fit
 from labkit.train.workers import ALONE, Workers, join, leave
+from tests.unit.training import at_once
 
 NUM_ROWS = 32
 SIZE = 3
@@ -78,18 +78,7 @@ def one_of_them(folder: Path, rank: int, stop_before: int | None) -> None:
 
 
 def train_together(folder: Path, stop_before: int | None = None) -> list[dict[str, Tensor]]:
-    spawn = multiprocessing.get_context("spawn")
-    given = [(folder, rank, stop_before) for rank in range(SIZE)]
-    processes = [spawn.Process(target=one_of_them, args=args) for args in given]
-    try:
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join(60)
-            assert process.exitcode == 0
-    finally:
-        for process in processes:
-            process.kill()
+    at_once(one_of_them, [(folder, rank, stop_before) for rank in range(SIZE)])
     return [torch.load(folder / f"weights-{rank}.pt") for rank in range(SIZE)]
 
 
