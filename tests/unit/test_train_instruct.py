@@ -1,6 +1,5 @@
 """Tuning from conversations to a model folder, by each method, with random thin decoders."""
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,17 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from peft import PeftModel
-from safetensors.torch import load_file
-from torch import Tensor
-from transformers import AutoModelForCausalLM
 
 from labkit.data.messages import Message
 from labkit.errors import LabkitError, UsageError
-from labkit.train import language_model
-from labkit.train.chat import Chat
 from labkit.train.checkpoint import Checkpoints
-from labkit.train.decoder import Method, load_decoder
+from labkit.train.decoder import Method
 from labkit.train.instruct import (
     InstructTuning,
     cut_notes,
@@ -28,18 +21,13 @@ from labkit.train.instruct import (
     measure_tuned,
     tune,
 )
-from labkit.train.language_model import load_model, merge
-from labkit.train.loop import LoopSettings
 from labkit.train.talks import Talks
 from labkit.train.workers import join, leave
 from tests.unit.tiny_decoder import TEMPLATE, save_tiny_decoder
-from tests.unit.training import PEFT_ASKS_BY_AN_OLDER_NAME, at_once, silent
+from tests.unit.toy_tuning import METHODS, by, make_tuning, saved, talks
+from tests.unit.training import PEFT_ASKS_BY_AN_OLDER_NAME, at_once
 
 pytestmark = [PEFT_ASKS_BY_AN_OLDER_NAME, pytest.mark.usefixtures("one_thread")]
-
-METHODS: tuple[Method, ...] = ("lora", "full")
-RATES = {"lora": 2e-2, "full": 1e-2}
-COLOURS = {"red": "stop", "green": "go", "blue": "swim"}
 
 
 @pytest.fixture(scope="module")
@@ -47,60 +35,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_decoder(tmp_path_factory.mktemp("base"))
 
 
-def talks(first: int, number: int) -> Talks:
-    """Questions about one of three colours, each of which has one answer."""
-    rows = range(first, first + number)
-    asked = [(n, *list(COLOURS.items())[n % len(COLOURS)]) for n in rows]
-    return Talks(
-        messages=[
-            [Message(role="user", content=f"{n}: {colour}?"),
-             Message(role="assistant", content=answer)]
-            for n, colour, answer in asked
-        ],
-        rows=[n + 2 for n in rows],
-    )  # fmt: skip
-
-
 @pytest.fixture
 def tuning(base: Path, tmp_path: Path) -> InstructTuning:
     return make_tuning(base, tmp_path)
-
-
-def make_tuning(base: Path, folder: Path) -> InstructTuning:
-    return InstructTuning(
-        base=base,
-        recipe="instruct",
-        template=TEMPLATE,
-        train=talks(0, 24),
-        validation=talks(24, 6),
-        held_out=talks(30, 9),
-        method="lora",
-        max_tokens=64,
-        row_tokens=64,
-        lora_rank=8,
-        lora_targets="all-linear",
-        merge=False,
-        system="",
-        num_answers=3,
-        max_answer_tokens=12,
-        loop=LoopSettings(
-            num_epochs=2, batch_size=8, learning_rate=2e-2, head_learning_rate=2e-2, patience=9
-        ),
-        folder=folder,
-        resume_from=None,
-        report=silent,
-        should_stop=lambda: False,
-    )
-
-
-def by(tuning: InstructTuning, method: Method, epochs: int = 2, **changes: Any) -> InstructTuning:
-    loop = replace(
-        tuning.loop,
-        learning_rate=RATES[method],
-        head_learning_rate=RATES[method],
-        num_epochs=epochs,
-    )
-    return replace(tuning, method=method, loop=loop, **changes)
 
 
 def stop_before(step: int) -> Callable[[], bool]:
@@ -111,22 +48,6 @@ def stop_before(step: int) -> Callable[[], bool]:
 def made(folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     return folder
-
-
-def saved(folder: Path) -> dict[str, Tensor]:
-    """The weights of a model folder."""
-    (file,) = (folder / "model").glob("*.safetensors")
-    return load_file(file)
-
-
-IDS_1T = torch.arange(40)[None]
-
-
-@torch.inference_mode()
-def logits(model: Any) -> Tensor:
-    model.eval()
-    model.set_attn_implementation("eager")
-    return model(input_ids=IDS_1T).logits
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -171,64 +92,6 @@ def test_the_model_is_the_same_however_many_tokens_are_computed_at_a_time(
     assert tune(by(tuning, "lora", folder=other, row_tokens=row_tokens))
     for name, tensor in saved(one).items():
         torch.testing.assert_close(saved(other)[name], tensor, rtol=1e-3, atol=1e-5)
-
-
-def test_an_adapter_is_one_of_pefts(tuning: InstructTuning, base: Path):
-    assert tune(tuning)
-    folder = tuning.folder / "model"
-    mine = logits(load_model(folder, "cpu").model)
-    plain = AutoModelForCausalLM.from_pretrained(base)
-    unchanged = logits(plain)
-    pefts = logits(PeftModel.from_pretrained(plain, folder))
-    torch.testing.assert_close(mine, pefts, rtol=0, atol=1e-6)
-    assert (mine - unchanged).abs().max() > 1e-3
-    config = json.loads((folder / "adapter_config.json").read_text())
-    assert config["base_model_name_or_path"] == str(base) and config["lora_alpha"] == 16
-    assert not {file.suffix for file in folder.iterdir()} & {".bin", ".pt", ".pkl"}
-
-
-def test_a_merged_model_is_base_and_adapter_and_needs_neither(tuning: InstructTuning):
-    assert tune(tuning)
-    folder = tuning.folder / "model"
-    apart = logits(load_model(folder, "cpu").model)
-    merge(folder)
-    torch.testing.assert_close(logits(load_model(folder, "cpu").model), apart, atol=1e-5, rtol=0)
-    plain = AutoModelForCausalLM.from_pretrained(folder)
-    torch.testing.assert_close(logits(plain), apart, atol=1e-5, rtol=0)
-    assert not list(folder.glob("adapter_*"))
-
-
-def test_merging_while_tuning_leaves_the_same_model(tuning: InstructTuning, tmp_path: Path):
-    apart, together = made(tmp_path / "apart"), made(tmp_path / "together")
-    assert tune(replace(tuning, folder=apart))
-    assert tune(replace(tuning, folder=together, merge=True))
-    torch.testing.assert_close(
-        logits(load_model(together / "model", "cpu").model),
-        logits(load_model(apart / "model", "cpu").model),
-        atol=1e-5,
-        rtol=0,
-    )
-
-
-@pytest.mark.parametrize("family", ["llama", "gemma"])
-def test_full_tuning_leaves_a_model_of_transformers(
-    tuning: InstructTuning, tmp_path: Path, family: str
-):
-    """Gemma's output layer is its embedding: one weight in two places."""
-    assert tune(by(tuning, "full", base=save_tiny_decoder(tmp_path / "base", family)))
-    folder = tuning.folder / "model"
-    plain = AutoModelForCausalLM.from_pretrained(folder)
-    torch.testing.assert_close(logits(load_model(folder, "cpu").model), logits(plain))
-    assert (folder / "chat_template.jinja").read_text() == TEMPLATE
-
-
-def test_weights_keep_the_format_of_the_base(tuning: InstructTuning, tmp_path: Path):
-    half = tmp_path / "half"
-    model, tokenizer = load_decoder(tuning.base, torch.bfloat16)
-    model.save_pretrained(half)
-    tokenizer.save_pretrained(half)
-    assert tune(by(tuning, "full", base=half))
-    assert {tensor.dtype for tensor in saved(tuning.folder).values()} == {torch.bfloat16}
 
 
 def few(tuning: InstructTuning) -> InstructTuning:
@@ -369,62 +232,3 @@ def test_a_base_that_is_not_whole_is_said(
     (folder / name).write_bytes(content)
     with pytest.raises(LabkitError, match="cannot be loaded"):
         tune(replace(tuning, base=folder))
-
-
-@pytest.mark.parametrize("name", ["labkit.json", "adapter_config.json", "tokenizer.json",
-                                  "adapter_model.safetensors"])  # fmt: skip
-def test_a_damaged_model_folder_is_said_in_a_sentence(tuning: InstructTuning, name: str):
-    assert tune(tuning)
-    folder = tuning.folder / "model"
-    (folder / name).write_text("{")
-    with pytest.raises(LabkitError, match=r"The tuned model in .* is damaged"):
-        load_model(folder, "cpu")
-
-
-@pytest.mark.parametrize(
-    ("card", "sentence"),
-    [('{"format": 2, "new": 1}', "is of a newer labkit: its format is 2, .* reads 1"),
-     ('{"format": "x"}', "is damaged"), ("[1]", "is damaged")],
-)  # fmt: skip
-def test_a_model_folder_of_a_newer_labkit_says_so(tmp_path: Path, card: str, sentence: str):
-    (tmp_path / "labkit.json").write_text(card)
-    with pytest.raises(LabkitError, match=sentence):
-        language_model.read_card(tmp_path)
-
-
-def test_an_adapter_whose_base_is_gone_says_so(tuning: InstructTuning, tmp_path: Path):
-    base = save_tiny_decoder(tmp_path / "here")
-    assert tune(replace(tuning, base=base))
-    base.rename(tmp_path / "there")
-    with pytest.raises(LabkitError, match="base model of .* is no longer at .*here"):
-        load_model(tuning.folder / "model", "cpu")
-
-
-def untuned_model(base: Path) -> language_model.LanguageModel:
-    model, tokenizer = load_decoder(base, torch.float32)
-    return language_model.LanguageModel(
-        model=model,
-        chat=Chat(tokenizer=tokenizer, template=TEMPLATE, max_tokens=64),
-        stop_ids=[tokenizer.eos_token_id],
-    )
-
-
-@pytest.mark.parametrize(
-    "wish", [{"repetition_penalty": 9.0}, {"no_repeat_ngram_size": 1}, {"num_beams": 4}]
-)
-def test_the_likeliest_token_is_taken_whatever_the_base_asks_for(base: Path, wish: dict[str, Any]):
-    untuned = untuned_model(base)
-    question = [Message(role="user", content="red?")]
-    likeliest = untuned.answer(question, 30)
-    untuned.model.generation_config.update(**wish)
-    assert untuned.answer(question, 30) == likeliest
-
-
-def test_an_answer_ends_at_its_longest(tuning: InstructTuning):
-    untuned, tokenizer = untuned_model(tuning.base), load_decoder(tuning.base, torch.float32)[1]
-    answer = untuned.answer([Message(role="user", content="x" * 200)], 5)
-    assert len(tokenizer(answer)["input_ids"]) <= 15  # five bytes, each shown as up to three
-    # The context has 512 tokens, of which the template takes two.
-    assert len(untuned.answer([Message(role="user", content="x" * 509)], 5)) <= 3
-    with pytest.raises(UsageError, match="question is too long: 512 tokens"):
-        untuned.answer([Message(role="user", content="x" * 510)], 5)
