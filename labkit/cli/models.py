@@ -23,7 +23,7 @@ def list_(*, json: AsJson = False) -> None:
         say(sentence, to_stderr=True)
     entries = found.entries
     if json:
-        told = [{**entry.model_dump(mode="json"), "chat_template": has_template(entry)}
+        told = [{**entry.model_dump(mode="json"), "chat_template": _has_template(entry)}
                 for entry in entries.values()]  # fmt: skip
         print_json(told)
     elif not entries:
@@ -41,16 +41,21 @@ def _row(entry: BaseEntry) -> tuple[str, ...]:
         f"{entry.num_parameters / 1e6:.1f} M",
         format_memory(entry.weights_bytes) if entry.weights_bytes else "missing",
         f"{entry.max_tokens} tokens",
-        "" if has_template(entry) is None else "own" if has_template(entry) else "none",
+        {None: "", True: "own", False: "none"}[_has_template(entry)],
         entry.licence,
         ", ".join(entry.languages),
         ", ".join(entry.tasks),
     )
 
 
-def has_template(entry: BaseEntry) -> bool | None:
+def _has_template(entry: BaseEntry) -> bool | None:
     """Whether it brings a chat template; None where it is not one to converse."""
-    return own_template(entry.path) is not None if "instruct" in entry.tasks else None
+    if "instruct" not in entry.tasks:
+        return None
+    try:
+        return own_template(entry.path) is not None
+    except UsageError:  # who tunes it is told what is wrong
+        return False
 
 
 @app.command

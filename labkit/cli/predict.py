@@ -5,6 +5,7 @@ from pathlib import Path
 from labkit.cli import show
 from labkit.cli.output import print_json, print_table, say
 from labkit.cli.safe_text import on_one_line
+from labkit.data.answers import says_confidence
 from labkit.data.findings import count
 from labkit.runs.folder import Run
 from labkit.runs.predict import TunedModel
@@ -18,7 +19,7 @@ def sentences(run: Run, texts: list[str], *, as_json: bool) -> None:
     if as_json:
         print_json([vars(prediction) for prediction in predictions])
         return
-    if all(p.confidence is None for p in predictions):
+    if not says_confidence(predictions):
         for p in predictions:
             say(on_one_line(p.text, MAX_TEXT_SHOWN), style="bold")
             say(p.label)

@@ -7,7 +7,6 @@ from typing import Protocol
 
 import polars as pl
 
-from labkit.data.examples import is_blank
 from labkit.errors import UsageError
 from labkit.paths import write_private_bytes
 
@@ -55,7 +54,7 @@ def answered_table(frame: pl.DataFrame, answers: Sequence[Answer | None]) -> pl.
         ],
         "unsure": [answer and answer.unsure for answer in answers],
     }
-    sure = not any(answers) or any(value is not None for value in values["confidence"])
+    sure = says_confidence(answers)
     return frame.with_columns(
         pl.Series(_free_name(name, frame.columns), values[name], dtype=kind)
         for name, kind in _ADDED.items()
@@ -63,10 +62,10 @@ def answered_table(frame: pl.DataFrame, answers: Sequence[Answer | None]) -> pl.
     )
 
 
-def are_blank(texts: Sequence[str]) -> list[bool]:
-    """For each text whether nothing in it can be seen, so that no model should answer it."""
-    frame = pl.DataFrame({"text": pl.Series(texts, dtype=pl.String)})
-    return frame.select(is_blank("text")).to_series().to_list()
+def says_confidence(answers: Sequence[Answer | None]) -> bool:
+    """Whether the model says how sure it is of its answers; so it is taken where there are none."""
+    given = [answer for answer in answers if answer]
+    return not given or any(answer.confidence is not None for answer in given)
 
 
 def write_table(frame: pl.DataFrame, out: Path) -> None:

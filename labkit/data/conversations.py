@@ -5,16 +5,15 @@ leaves out what no model can learn from, and says which rows and why.
 """
 
 import json
-import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from labkit.data.examples import is_blank
+from labkit.data.examples import are_blank, is_blank
 from labkit.data.findings import Finding, count, warning
 from labkit.data.load import Table
 from labkit.data.messages import ROLES, Message
@@ -99,13 +98,13 @@ def read_conversations(table: Table, columns: Columns) -> tuple[Conversations, l
     left_out: dict[str, list[int]] = defaultdict(list)
     usable: list[Sequence[Message]] = []
     rows: list[int] = []
-    for row, found in _written(table, columns):
-        messages = found if isinstance(found, str) else _with_system(found, columns.system)
-        reason = messages if isinstance(messages, str) else _fault(messages)
-        if reason:
+    written = list(_written(table, columns))
+    blank = _blank_texts(found for _, found in written if not isinstance(found, str))
+    for row, found in written:
+        if reason := found if isinstance(found, str) else _fault(found, blank):
             left_out[reason].append(row)
         else:
-            usable.append(messages)  # type: ignore[arg-type]
+            usable.append(found)  # type: ignore[arg-type]
             rows.append(row)
     findings = [
         warning(code, f"{count(len(left_out[code]), 'row')} left out: {what}.",
@@ -153,21 +152,20 @@ _FAULTS = {
 
 
 def _written(table: Table, columns: Columns) -> Iterable[tuple[int, list[Message] | str]]:
-    """Each row's messages as they are written, or the code of what is wrong with all of them."""
+    """Each row's messages with their system message, or the code of what is wrong with all."""
     if columns.messages:
         for row, cell in zip(table.row_numbers, table.frame[columns.messages], strict=True):
-            yield row, _parse(cell)
+            found = _parse(cell)
+            yield row, found if isinstance(found, str) else _with_system(found, columns.system)
         return
     questions = asked(table.frame, columns.question, columns.input)
     answers = table.frame[columns.answer]
     for row, question, answer in zip(table.row_numbers, questions, answers, strict=True):
-        yield (
-            row,
-            [
-                Message(role="user", content=question),
-                Message(role="assistant", content=answer.strip()),
-            ],
-        )
+        messages = [
+            Message(role="user", content=question),
+            Message(role="assistant", content=answer.strip()),
+        ]
+        yield row, _with_system(messages, columns.system)
 
 
 def _parse(cell: str) -> list[Message] | str:
@@ -201,28 +199,29 @@ def _with_system(messages: list[Message], system: str) -> list[Message]:
     return [Message(role="system", content=system), *messages]
 
 
-def _fault(messages: Sequence[Message]) -> str | None:
+def _blank_texts(conversations: Iterable[Sequence[Message]]) -> Collection[str]:
+    """Of all texts in them those in which nothing can be seen."""
+    texts = sorted({message["content"] for messages in conversations for message in messages})
+    return {text for text, blank in zip(texts, are_blank(texts), strict=True) if blank}
+
+
+def _fault(messages: Sequence[Message], blank: Collection[str]) -> str | None:
     roles = [message["role"] for message in messages]
     if not set(roles) <= set(ROLES):
         return "unknown-role"
     if "system" in roles[1:]:
         return "system-not-first"
-    if not _all_seen(messages, "user"):
+    if not _all_seen(messages, "user", blank):
         return "blank-question"
-    if not _all_seen(messages, "assistant"):
+    if not _all_seen(messages, "assistant", blank):
         return "blank-answer"
     return "answer-first" if roles[0] == "assistant" else None
 
 
-def _all_seen(messages: Sequence[Message], role: str) -> bool:
+def _all_seen(messages: Sequence[Message], role: str, blank: Collection[str]) -> bool:
     """Whether there are messages of that role, and something can be seen in each."""
     said = [message["content"] for message in messages if message["role"] == role]
-    return bool(said) and all(map(_can_be_seen, said))
-
-
-def _can_be_seen(text: str) -> bool:
-    """As `is_blank` has it, for one text: it stops at the first sign that can be seen."""
-    return any(not s.isspace() and unicodedata.category(s) not in ("Cc", "Cf") for s in text)
+    return bool(said) and not any(text in blank for text in said)
 
 
 def _prompt(messages: Sequence[Message]) -> str:

@@ -6,6 +6,7 @@
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -65,6 +66,12 @@ def text_label_frame(table: Table, text: str, label: str) -> pl.DataFrame:
 
 def is_blank(column: str) -> pl.Expr:
     return ~pl.col(column).str.contains(_VISIBLE)
+
+
+def are_blank(texts: Sequence[str]) -> list[bool]:
+    """For each text whether nothing in it can be seen, so that no model should answer it."""
+    frame = pl.DataFrame({"text": pl.Series(texts, dtype=pl.String)})
+    return frame.select(is_blank("text")).to_series().to_list()
 
 
 def normal_content(texts: pl.Series) -> pl.Series:

@@ -28,14 +28,16 @@ TEMPLATES = {
 
 
 def own_template(folder: Path) -> str | None:
-    """The template that a model folder brings along; None where it has none."""
-    try:
-        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
-    except FileNotFoundError:
-        pass
+    """The template that a model folder brings along; None where it has none.
+
+    Raises UsageError where it cannot be read.
+    """
+    file = folder / "chat_template.jinja"
+    if file.exists():
+        return _read(file)
     try:
         known = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return None
     found = known.get("chat_template") if isinstance(known, dict) else None
     if isinstance(found, list):  # several by name; older models write them so
@@ -63,6 +65,10 @@ def choose_template(base: BaseEntry, asked: str | None) -> str:
     file = from_home(asked)
     if not file.is_file():
         raise UsageError(f"There is no chat template {asked!r}. Choose {choices}.")
+    return _read(file)
+
+
+def _read(file: Path) -> str:
     try:
         if file.stat().st_size > MAX_BYTES:
             raise UsageError(f"{file} is too large for a chat template.")

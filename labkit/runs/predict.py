@@ -11,8 +11,9 @@ from typing import Any
 
 from polars import DataFrame
 
-from labkit.data.answers import answered_table, are_blank, write_table
+from labkit.data.answers import answered_table, says_confidence, write_table
 from labkit.data.check import check_columns
+from labkit.data.examples import are_blank
 from labkit.data.findings import Finding, listed, listed_rows
 from labkit.data.load import load_table
 from labkit.errors import UsageError
@@ -109,7 +110,9 @@ class TunedModel:
         return Answered(
             rows=len(texts),
             blank=len(texts) - len(asked),
-            unsure=_unsure([answer for answer in answers if answer]),
+            unsure=sum(answer.unsure for answer in answers if answer)
+            if says_confidence(answers)
+            else None,
             unanswered=list(unanswered),
             reason=next(iter(unanswered.values()), ""),
             findings=table.findings,
@@ -120,9 +123,3 @@ class TunedModel:
         if isinstance(self.recipe, ReadsColumns):
             return self.recipe.texts(frame, column, self.run.spec().settings)
         return frame[column].to_list()
-
-
-def _unsure(answers: Sequence[Prediction]) -> int | None:
-    if answers and all(answer.confidence is None for answer in answers):
-        return None
-    return sum(answer.unsure for answer in answers)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import polars as pl
 import pytest
 
-from labkit.data.answers import answered_table, are_blank, check_output, write_table
+from labkit.data.answers import answered_table, check_output, write_table
+from labkit.data.examples import are_blank
 from labkit.data.labelled import LabelledParts, Part
 from labkit.data.load import load_table
 from labkit.errors import UsageError

@@ -388,6 +388,8 @@ def test_a_decoder_is_for_instruct_and_says_whether_it_has_a_template(labkit, ba
     assert (told["tasks"], told["chat_template"]) == (["instruct"], False)
     (base_folder / "chat_template.jinja").write_text("{{ messages }}")
     assert labkit("models", "--json").json()[0]["chat_template"] is True
+    (base_folder / "chat_template.jinja").write_bytes(b"\xff")
+    assert "none" in labkit("models").out
     asked = ["--recipe", "text-classification", "--base", "small", "--data", str(pets)]
     refused = labkit("run", "start", *asked, "--dry-run")
     assert refused.code == 2 and "text-classification cannot tune 'small'" in refused.err
