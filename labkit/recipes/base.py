@@ -112,6 +112,12 @@ class TrainContext:
     workers: "Workers"
     """The processes that train together, of which this is one; the first writes and reports."""
 
+    @property
+    def handed_on(self) -> dict[str, Any]:
+        """What a tuning of `labkit.train` is told as it stands here."""
+        names = ("folder", "resume_from", "report", "should_stop", "workers")
+        return {"base": self.task.base.path, **{name: getattr(self, name) for name in names}}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:

@@ -225,7 +225,8 @@ class Instruct:
     def evaluate(self, context: TrainContext, baselines: Mapping[str, Any]) -> "Evaluation":
         from labkit.evaluation.language import compare_losses
         from labkit.recipes._instruct_result import compared, foretold
-        from labkit.train.instruct import Measured, cut_notes, measure_tuned
+        from labkit.train.instruct import Measured, measure_tuned
+        from labkit.train.language_model import read_card
 
         tuning = _tuning(context)
         tuned = measure_tuned(tuning)
@@ -234,7 +235,7 @@ class Instruct:
             foretold(tuned),
             {name: foretold(found) for name, found in others.items()},
             compared=compared(_parts(context).held_out, tuned, others),
-            notes=cut_notes(tuning),
+            notes=[*read_card(context.folder / "model").left_out, *tuned.left_out],
             seed=context.task.seed,
         )
 
@@ -344,7 +345,6 @@ def _tuning(context: TrainContext) -> "InstructTuning":
         return Talks(messages=part.messages, rows=part.rows)
 
     return InstructTuning(
-        base=context.task.base.path,
         recipe=Instruct.name,
         template=(context.dataset / _TEMPLATE_FILE).read_text(encoding="utf-8"),
         train=talks(parts.train),
@@ -369,11 +369,7 @@ def _tuning(context: TrainContext) -> "InstructTuning":
             device=context.device,
             dtype=training_dtype(context.device),
         ),
-        folder=context.folder,
-        resume_from=context.resume_from,
-        report=context.report,
-        should_stop=context.should_stop,
-        workers=context.workers,
+        **context.handed_on,
     )
 
 

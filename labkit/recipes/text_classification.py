@@ -288,7 +288,6 @@ def _tuning(context: TrainContext, parts: "LabelledParts") -> "Tuning":
         )
 
     return Tuning(
-        base=context.task.base.path,
         recipe=TextClassification.name,
         labels=labels,
         train=labelled(parts.train),
@@ -309,11 +308,7 @@ def _tuning(context: TrainContext, parts: "LabelledParts") -> "Tuning":
             device=context.device,
             dtype=training_dtype(context.device),
         ),
-        folder=context.folder,
-        resume_from=context.resume_from,
-        report=context.report,
-        should_stop=context.should_stop,
-        workers=context.workers,
+        **context.handed_on,
     )
 
 

@@ -4,10 +4,9 @@ Plain dataclasses at its edge; it runs where only torch, transformers and peft a
 nothing of recipes, runs or Ray.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from labkit.train.chat import Chat, Messages, Seen
-from labkit.train.checkpoint import Checkpoints
-from labkit.train.decoder import Method, add_adapters, load_decoder, load_tokenizer, stored_dtype
+from labkit.train.decoder import Method, add_adapters, load_decoder, stored_dtype
 from labkit.train.language_loss import LanguageLoss, LossSettings, measure
 from labkit.train.language_model import (
     LanguageCard,
@@ -26,25 +24,20 @@ from labkit.train.language_model import (
     save_adapter,
     save_whole,
 )
-from labkit.train.loop import Hooks, LoopSettings, fit
+from labkit.train.loop import AnyTuning
 from labkit.train.talks import Read, Talks, read_part
-from labkit.train.workers import ALONE, Workers
 
 
 @dataclass(frozen=True, kw_only=True)
-class InstructTuning:
+class InstructTuning(AnyTuning):
     """All that a tuning needs to know."""
 
-    base: Path
-    recipe: str
     template: str
     train: Talks
     validation: Talks
     held_out: Talks
     method: Method
-    max_tokens: int
     row_tokens: int
-    lora_rank: int
     lora_targets: str
     merge: bool
     """Save the whole model, with the adapters added into its weights."""
@@ -53,14 +46,6 @@ class InstructTuning:
     num_answers: int
     """How many held-out questions are answered in full."""
     max_answer_tokens: int
-    loop: LoopSettings
-    folder: Path
-    """Where checkpoints and the model go."""
-    resume_from: Path | None
-    report: Callable[..., None]
-    should_stop: Callable[[], bool]
-    workers: Workers = ALONE
-    """Those that tune it together; each of them calls `tune`."""
 
     @property
     def loss(self) -> LossSettings:
@@ -82,6 +67,8 @@ class Measured:
     rows: Sequence[int]
     answers: Mapping[str, str]
     """To the first questions that leave room for an answer, by row."""
+    left_out: Sequence[str] = ()
+    """What of the part was not measured, in sentences."""
 
 
 def tune(tuning: InstructTuning) -> bool:
@@ -97,7 +84,8 @@ def tune(tuning: InstructTuning) -> bool:
     chat = Chat(tokenizer=tokenizer, template=tuning.template, max_tokens=tuning.max_tokens)
     train = _read(chat, tuning.train, "training")
     validation = _read(chat, tuning.validation, "validation")
-    for note in train.notes("learnt"):
+    left_out = train.notes("learnt")
+    for note in left_out:
         tuning.report(message=note)
     stop_ids = chat.stop_ids(train.examples)
     adapted = None
@@ -109,22 +97,21 @@ def tune(tuning: InstructTuning) -> bool:
         return False
     if tuning.workers.is_first:
         tuning.report(phase="saving the model")
-        _save(tuning, model, adapted, chat, stop_ids)
+        card = LanguageCard(
+            recipe=tuning.recipe,
+            base=str(tuning.base),
+            adapter=adapted is not None,
+            max_tokens=tuning.max_tokens,
+            stop_ids=stop_ids,
+            system=tuning.system,
+            max_answer_tokens=tuning.max_answer_tokens,
+            left_out=left_out,
+        )
+        _save(tuning, model, adapted, chat, card)
     return True
 
 
-def _save(
-    tuning: InstructTuning, model: Any, adapted: Any, chat: Chat, stop_ids: Sequence[int]
-) -> None:
-    card = LanguageCard(
-        recipe=tuning.recipe,
-        base=str(tuning.base),
-        adapter=adapted is not None,
-        max_tokens=tuning.max_tokens,
-        stop_ids=stop_ids,
-        system=tuning.system,
-        max_answer_tokens=tuning.max_answer_tokens,
-    )
+def _save(tuning: InstructTuning, model: Any, adapted: Any, chat: Chat, card: LanguageCard) -> None:
     folder = tuning.folder / "model"
     if adapted is None:
         save_whole(folder, model, chat, card, stored_dtype(tuning.base))
@@ -152,17 +139,6 @@ def measure_tuned(tuning: InstructTuning) -> Measured:
     return _measured(tuning, tuned, _read(tuned.chat, tuning.held_out, "held-out"))
 
 
-def cut_notes(tuning: InstructTuning) -> list[str]:
-    """What does not fit into `max_tokens`, of what is learnt and of what is held out."""
-    chat = Chat(
-        tokenizer=load_tokenizer(tuning.base),
-        template=tuning.template,
-        max_tokens=tuning.max_tokens,
-    )
-    parts = {"learnt": tuning.train, "measured": tuning.held_out}
-    return [note for done, part in parts.items() for note in read_part(chat, part).notes(done)]
-
-
 def _measured(tuning: InstructTuning, model: LanguageModel, held_out: Read) -> Measured:
     figures_N3 = measure(model.model, held_out.examples, tuning.loss)
     rows = [seen.row for seen in held_out.examples]
@@ -178,6 +154,7 @@ def _measured(tuning: InstructTuning, model: LanguageModel, held_out: Read) -> M
             str(row): model.answer(question, tuning.max_answer_tokens)
             for row, question in islice(asked, tuning.num_answers)
         },
+        left_out=held_out.notes("measured"),
     )
 
 
@@ -204,12 +181,5 @@ def _fit(
         losses, tokens, hits = tuning.workers.gather(len(validation), figures).sum(axis=0)
         return float(losses / tokens), float(hits / tokens)
 
-    return fit(
-        model,
-        LanguageLoss(model, train, tuning.loss, tuning.workers),
-        tuning.loop,
-        checkpoints=Checkpoints(tuning.folder / "checkpoints"),
-        resume_from=tuning.resume_from,
-        hooks=Hooks(report=tuning.report, should_stop=tuning.should_stop, validate=validate),
-        workers=tuning.workers,
-    )
+    objective = LanguageLoss(model, train, tuning.loss, tuning.workers)
+    return tuning.fit(model, objective, validate)

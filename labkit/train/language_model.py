@@ -42,6 +42,8 @@ class LanguageCard:
     """What every conversation began with; empty for nothing."""
     max_answer_tokens: int
     """The longest answer."""
+    left_out: Sequence[str] = ()
+    """What of the data was not learnt, in sentences."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,6 +68,38 @@ class Objective(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class AnyTuning:
+    """What every tuning is told, whatever it tunes."""
+
+    base: Path
+    recipe: str
+    max_tokens: int
+    lora_rank: int
+    loop: LoopSettings
+    folder: Path
+    """Where checkpoints and all that is left go."""
+    resume_from: Path | None
+    report: Callable[..., None]
+    should_stop: Callable[[], bool]
+    workers: Workers = ALONE
+    """Those that tune it together; each of them calls `tune`."""
+
+    def fit(
+        self, model: nn.Module, objective: Objective, validate: Callable[[], tuple[float, float]]
+    ) -> bool:
+        """As `fit`, with what this tuning is told."""
+        return fit(
+            model,
+            objective,
+            self.loop,
+            checkpoints=Checkpoints(self.folder / "checkpoints"),
+            resume_from=self.resume_from,
+            hooks=Hooks(report=self.report, should_stop=self.should_stop, validate=validate),
+            workers=self.workers,
+        )
+
+
 @dataclass
 class Progress:
     """Where the loop is; what a checkpoint keeps besides tensors."""

@@ -6,14 +6,12 @@ scikit-learn are, and knows nothing of recipes, runs or Ray.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from labkit.train.checkpoint import Checkpoints
 from labkit.train.classifier import (
     ClassifierCard,
     TunedClassifier,
@@ -33,10 +31,9 @@ from labkit.train.encoder import (
 )
 from labkit.train.instant import fit_regression
 from labkit.train.label_loss import LabelLoss
-from labkit.train.loop import Hooks, LoopSettings, fit
+from labkit.train.loop import AnyTuning
 from labkit.train.tokens import TokenRows, batches_of_like_length, tokenize
 from labkit.train.vocabulary import NarrowVocabulary
-from labkit.train.workers import ALONE, Workers
 
 _EMBEDDINGS = "embeddings.npy"
 
@@ -49,27 +46,15 @@ class LabelledTexts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tuning:
-    """All that a tuning needs to know."""
+class Tuning(AnyTuning):
+    """All that a tuning needs to know; the instant answer leaves its embeddings in `folder`."""
 
-    base: Path
-    recipe: str
     labels: Sequence[str]
     train: LabelledTexts
     validation: LabelledTexts
     method: Method
-    max_tokens: int
-    lora_rank: int
     class_weights: Sequence[float] | None
     unsure_below: float
-    loop: LoopSettings
-    folder: Path
-    """Where checkpoints and the embeddings of the instant answer go."""
-    resume_from: Path | None
-    report: Callable[..., None]
-    should_stop: Callable[[], bool]
-    workers: Workers = ALONE
-    """Those that tune it together; each of them calls `tune`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,12 +214,4 @@ def _fit(
         class_weights_L=torch.tensor(weights, device=tuning.loop.device) if weights else None,
         workers=tuning.workers,
     )
-    return fit(
-        trained,
-        objective,
-        tuning.loop,
-        checkpoints=Checkpoints(tuning.folder / "checkpoints"),
-        resume_from=tuning.resume_from,
-        hooks=Hooks(report=tuning.report, should_stop=tuning.should_stop, validate=validate),
-        workers=tuning.workers,
-    )
+    return tuning.fit(trained, objective, validate)

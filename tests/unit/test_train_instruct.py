@@ -16,11 +16,11 @@ from labkit.train.checkpoint import Checkpoints
 from labkit.train.decoder import Method
 from labkit.train.instruct import (
     InstructTuning,
-    cut_notes,
     measure_base,
     measure_tuned,
     tune,
 )
+from labkit.train.language_model import read_card
 from labkit.train.talks import Talks
 from labkit.train.workers import join, leave
 from tests.unit.tiny_decoder import TEMPLATE, save_tiny_decoder
@@ -130,13 +130,16 @@ def test_what_is_cut_or_left_out_is_said(tuning: InstructTuning):
         rows=[*tuning.train.rows, 97, 98, 99],
     )
     tuning = replace(tuning, train=train, report=lambda **said: reports.append(said))
-    cut, left_out, control = cut_notes(tuning)
+    assert tune(tuning)
+    cut, left_out, control = read_card(tuning.folder / "model").left_out
     assert "answers of row 99 do not end within 64 tokens; what comes later was not learnt" in cut
     assert "answers of row 98 do not even begin" in left_out
-    assert tune(tuning)
     said = [report["message"] for report in reports if "message" in report]
     assert said == [cut, left_out, control]
     assert "text of row 97 has a token in it with which the template tells who speaks" in control
+    held_out = Talks(messages=[sly, *tuning.held_out.messages], rows=[9, *tuning.held_out.rows])
+    (note,) = measure_tuned(replace(tuning, held_out=held_out)).left_out
+    assert "text of row 9 has a token in it" in note and "not measured" in note
 
 
 def test_a_held_out_conversation_that_is_too_long_is_measured_and_not_asked(
