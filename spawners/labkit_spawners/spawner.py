@@ -11,15 +11,15 @@ from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from typing import Any
 
-from batchspawner.batchspawner import BatchSpawnerBase, JobStatus
+from batchspawner.batchspawner import JobStatus
 from traitlets import Integer
 
-from labkit.errors import DamagedFile, LabkitError, UsageError
+from labkit.errors import DamagedFile, LabkitError
 from labkit.schedulers.base import JobEnd, JobInfo, JobState, Outcome
 from labkit.settings import Profile
 from labkit_spawners import asking, figures_now, mend, port_report, session_api
 from labkit_spawners.ask_hub import trust_ours_alone
-from labkit_spawners.asking import bad_request, require_possible
+from labkit_spawners.asked import AskedSpawner, SessionFailed
 from labkit_spawners.certificates import (
     SESSIONS,
     fingerprint_at,
@@ -27,17 +27,15 @@ from labkit_spawners.certificates import (
     session_certificates,
 )
 from labkit_spawners.figures import session_answered, timed
-from labkit_spawners.form import profile_form
 from labkit_spawners.options import (
     SessionOptions,
     as_given,
-    options_of_form,
     parse_options,
     read_options,
 )
 from labkit_spawners.records import SessionRecord
 from labkit_spawners.session_job import FROM_HUB, home_of, session_log, unix_home
-from labkit_spawners.shared import Lab, accelerator_for, nodes_for, the_lab
+from labkit_spawners.shared import accelerator_for, nodes_for
 from labkit_spawners.sign_in import DemoAuthenticator
 from labkit_spawners.submit import Certificates, SessionRequest, as_the_hub, submit_session
 from labkit_spawners.tags import is_job_of
@@ -55,15 +53,7 @@ _NEVER_S = 10 * 365 * 86400
 _STOP_WAIT_S = 40.0
 
 
-class SessionFailed(Exception):
-    """A session that could not start, in a sentence that JupyterHub shows to the person."""
-
-    def __init__(self, sentence: str):
-        super().__init__(sentence)
-        self.jupyterhub_message = sentence
-
-
-class GpuSpawner(BatchSpawnerBase):
+class GpuSpawner(AskedSpawner):
     """One session of one person."""
 
     starting_timeout_s = Integer(
@@ -80,70 +70,12 @@ class GpuSpawner(BatchSpawnerBase):
         # JupyterHub's one clock for queue and start together must not end what waits in turn.
         self.start_timeout = _NEVER_S
         self.ip, self.port = "127.0.0.1", 0
-        self.options_form = type(self).form
-        self.options_from_form = self._from_form
-        self.apply_user_options = type(self)._apply
-        self._prefilled: dict[str, Any] = {}
         self._detached = False
         self._job: JobInfo | None = None
         self._end: JobEnd | None = None
         self._reported = asyncio.Event()
         self._answered: datetime | None = None
         """When it first answered, until that is among the figures."""
-
-    @property
-    def lab(self) -> Lab:
-        return the_lab()
-
-    @property
-    def why_it_ended(self) -> str:
-        """Why the last session ended by itself, for the hub's pages; '' where it did not."""
-        return self.lab.records.told(self.user.name, self.name)
-
-    # What a person asks.
-
-    async def form(self) -> str:
-        """The choice of profiles, as HTML."""
-        prefilled, self._prefilled = self._prefilled, {}
-        return await profile_form(self.lab.offers, self.user.name, prefilled, self.why_it_ended)
-
-    async def _from_form(self, form: dict[str, list[str]]) -> dict[str, Any]:
-        options = self._read_form(form)
-        await self._require_possible(options)
-        return options
-
-    def _read_form(self, form: dict[str, list[str]]) -> dict[str, Any]:
-        try:
-            given = options_of_form(form)
-            self._prefilled = given  # what was typed is there again where it is refused
-            return as_given(read_options(given, self.lab.site.profiles))
-        except UsageError as error:
-            raise bad_request(error) from error
-
-    def options_from_query(self, query_data: dict[str, list[str]]) -> dict[str, Any]:
-        """A link may fill in the form; starting takes a press of the button.
-
-        Else any page on the web could start sessions in the name of who visits it.
-        """
-        self._prefilled = self._read_form(query_data)
-        raise SessionFailed("The link has chosen for you. Look at it, then press Start.")
-
-    def _chosen(self, given: object) -> tuple[str, Profile]:
-        try:
-            return parse_options(given, self.lab.site.profiles)
-        except UsageError as error:
-            raise bad_request(error) from error
-
-    async def _require_possible(self, given: object) -> None:
-        try:
-            await require_possible(self.lab, self.user.name, given)
-        except LabkitError as error:
-            raise bad_request(error) from error
-
-    async def _apply(self, user_options: object) -> None:
-        self._chosen(user_options)
-        if not self.lab.records.is_waiting(self.user.name, self.name):
-            await self._require_possible(user_options)
 
     # Its job.
 
@@ -181,7 +113,7 @@ class GpuSpawner(BatchSpawnerBase):
         self.job_id, self.api_token = record.job_id, record.api_token
 
     def _new_record(self) -> SessionRecord:
-        name, profile = self._chosen(self.user_options)
+        name, profile = self.chosen(self.user_options)
         cluster, settings = self.lab.site.cluster(profile.cluster)
         if settings.scheduler == "local":
             self._refuse_strangers()

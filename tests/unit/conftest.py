@@ -1,6 +1,6 @@
 """What the unit tests share: a terminal, and a person at a widget."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from .as_terminal import Labkit, Said
 
 if TYPE_CHECKING:
     from .fake_page import Person
+    from .local_lab import Lab
 
 
 @pytest.fixture
@@ -25,6 +26,16 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+async def lab(tmp_path: Path) -> AsyncIterator["Lab"]:
+    """A scheduler `local` of its own; nothing of its jobs stays."""
+    from .local_lab import Lab
+
+    lab = Lab(tmp_path)
+    yield lab
+    await lab.close()
 
 
 @pytest.fixture

@@ -25,7 +25,8 @@ from labkit.schedulers.base import (
 )
 from labkit.settings import Profile, Site
 from labkit_spawners.records import SessionRecords
-from labkit_spawners.spawner import GpuSpawner, Lab
+from labkit_spawners.shared import Lab
+from labkit_spawners.spawner import GpuSpawner
 from labkit_spawners.watch import JobWatch
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)

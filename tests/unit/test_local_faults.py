@@ -14,14 +14,7 @@ from labkit.schedulers import _local_start
 from labkit.schedulers.base import (
     Outcome,
 )
-from tests.unit.local_lab import GB, REFUSES, SAVES, Lab, identity_json, until
-
-
-@pytest.fixture
-async def lab(tmp_path):
-    lab = Lab(tmp_path)
-    yield lab
-    await lab.close()
+from tests.unit.local_lab import GB, REFUSES, SAVES, identity_json, until
 
 
 async def test_after_its_supervisor_is_killed_a_job_is_lost_its_leftovers_ended_the_next_starts(

@@ -23,14 +23,6 @@ from labkit.schedulers.base import (
 from labkit.schedulers.local import LocalSettings, machine_of
 from tests.unit.local_lab import GB, MB, PYTHON, REFUSES, SAVES, Lab, mode, until
 
-
-@pytest.fixture
-async def lab(tmp_path):
-    lab = Lab(tmp_path)
-    yield lab
-    await lab.close()
-
-
 # Jobs, each with its processes.
 
 

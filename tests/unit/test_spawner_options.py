@@ -13,7 +13,8 @@ from traitlets.config import Config
 
 from labkit.errors import UsageError
 from labkit.settings import Profile, Site
-from labkit_spawners import spawner as spawner_module
+from labkit_spawners import asked as asked_module
+from labkit_spawners.asked import SessionFailed
 from labkit_spawners.options import (
     SessionOptions,
     as_given,
@@ -22,7 +23,8 @@ from labkit_spawners.options import (
     read_options,
 )
 from labkit_spawners.records import SessionRecords
-from labkit_spawners.spawner import GpuSpawner, Lab, SessionFailed
+from labkit_spawners.shared import Lab
+from labkit_spawners.spawner import GpuSpawner
 from labkit_spawners.watch import JobWatch
 from tests.unit.fake_lab import GB, PROFILES, FakeScheduler, fake_lab, spawner_of
 
@@ -227,7 +229,7 @@ def test_a_form_is_a_known_profile_or_a_sentence(form):
 def bare(site: Site, monkeypatch: pytest.MonkeyPatch) -> GpuSpawner:
     """The spawner as somebody's own hub makes it: of a bare `Config()`."""
     lab = Lab(site.model_copy(update={"profiles": PROFILES}), SessionRecords(site.state), {})
-    monkeypatch.setattr(spawner_module, "the_lab", lambda: lab)
+    monkeypatch.setattr(asked_module, "the_lab", lambda: lab)
     lab.watches["local"] = JobWatch(FakeScheduler())
     return GpuSpawner(config=Config(), user=SimpleNamespace(name="ana", url="/user/ana/"))
 
@@ -246,7 +248,7 @@ async def test_the_hub_answers_400_with_our_sentence(bare, options):
 async def test_the_hub_takes_what_is_allowed(bare):
     for options, chosen in (({}, "notebook"), ({"profile": "large"}, "large")):
         await bare._run_apply_user_options(options)
-        assert bare._chosen(options) == (chosen, PROFILES[chosen])
+        assert bare.chosen(options) == (chosen, PROFILES[chosen])
 
 
 async def test_options_that_the_hub_had_stored_are_looked_at_again_in_start(site):
@@ -271,7 +273,7 @@ def test_no_link_ever_gets_options_back(form):
     spawner = GpuSpawner(config=Config())
     with pytest.MonkeyPatch.context() as patch:
         lab = Lab(Site(profiles=PROFILES), SessionRecords(Site().state), {})
-        patch.setattr(spawner_module, "the_lab", lambda: lab)
+        patch.setattr(asked_module, "the_lab", lambda: lab)
         with pytest.raises((SessionFailed, HTTPError)):
             spawner.options_from_query(form)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from labkit.schedulers.base import JobState, Outcome
-from labkit_spawners.spawner import SessionFailed
+from labkit_spawners.asked import SessionFailed
 from tests.unit.fake_lab import FakeScheduler, fake_lab, spawner_of, until
 
 

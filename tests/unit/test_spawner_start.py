@@ -10,7 +10,7 @@ from jupyterhub.auth import NullAuthenticator
 from labkit.errors import UsageError
 from labkit.schedulers.base import JobState, Outcome
 from labkit_spawners import spawner as spawner_module
-from labkit_spawners.spawner import SessionFailed
+from labkit_spawners.asked import SessionFailed
 from labkit_spawners.watch import SUBMIT_AT_ONCE
 from tests.unit.fake_lab import GB, FakeScheduler, SpawnerOfTest, fake_lab, spawner_of, until
 
