@@ -66,6 +66,7 @@ class AskedSpawner(BatchSpawnerBase):
         raise SessionFailed("The link has chosen for you. Look at it, then press Start.")
 
     def chosen(self, given: object) -> tuple[str, Profile]:
+        """The profile's name, and what the session is to be. Raises HTTPError (400)."""
         try:
             return parse_options(given, self.lab.site.profiles)
         except UsageError as error:
