@@ -170,7 +170,9 @@ class Hub(_Part):
     authenticator: str = "demo"
     """'demo', or how JupyterHub names its authenticator: 'pam', 'package.module.Class'."""
     users: list[str] = Field(default_factory=list)
-    """Who may sign in; with another authenticator than the demo's, empty leaves it to that."""
+    """Who may sign in. An authenticator of your own may know others itself."""
+    groups: list[str] = Field(default_factory=list)
+    """Unix groups whose members may sign in, too; with 'pam' alone."""
     mend_every: Seconds = Field(default=120, ge=1, le=86400)
     """How often the hub looks for jobs that it lost sight of, as after a crash."""
     homes: Folder | None = None

@@ -65,7 +65,8 @@ pages = templates_folder()
 for file in (hub_config(), lock_file(), lock_file().with_name("package.json"),
              pages / "hub" / "profiles.html", pages / "notebooks" / "Start here.ipynb",
              pages / "session" / "labconfig" / "default_setting_overrides.json",
-             pages / "labextensions" / "labkit-session" / "package.json"):
+             pages / "labextensions" / "labkit-session" / "package.json",
+             lock_file().parents[2] / "sudoers"):
     assert file.is_file() and file.is_relative_to(sys.prefix), file
 print("  pages and files are where the wheel puts them")
 """

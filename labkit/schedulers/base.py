@@ -319,6 +319,10 @@ class CanBeChecked(Protocol):
         """`profiles` has what each profile would submit on this cluster."""
         ...
 
+    async def named(self) -> Access:
+        """All that there is to name, whoever asks."""
+        ...
+
 
 @runtime_checkable
 class HasSoftware(Protocol):

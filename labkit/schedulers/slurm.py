@@ -219,6 +219,14 @@ class SlurmScheduler:
             found += check_profile(facts, name, self._placed(job))
         return found
 
+    async def named(self) -> Access:
+        facts = await ask_facts(self._slurm, "")
+        return Access(
+            partitions=list(facts.partitions),
+            accounts=facts.accounts or (),
+            reservations=facts.reservations,
+        )
+
     async def unusable_software(self, job: JobSpec) -> Sequence[tuple[str, str]]:
         software = job.software or self._settings.software
         return [found async for found in unusable(software, self._settings.prologue)]

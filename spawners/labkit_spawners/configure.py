@@ -13,7 +13,7 @@ from labkit_spawners.certificates import authority_files, hub_names
 from labkit_spawners.resume_service import RESUME_SERVICE
 from labkit_spawners.templates import START_NOTEBOOK, templates_folder
 
-DEMO = "demo"
+DEMO, PAM = "demo", "pam"
 
 
 def configure(c: Any, site: Site) -> None:
@@ -31,11 +31,7 @@ def refuse_unsafe(site: Site) -> None:
     The scheduler `local` runs everybody as the hub's own Unix user: so only the demo's users,
     from this machine, unless the site trusts everyone.
     """
-    if site.hub.authenticator == DEMO and not site.hub.users:
-        raise UsageError(
-            f"Wrong in {site.settings}:\n  hub.users: nobody could sign in to the demo. Name who "
-            "may, as in users = ['ana', 'ben'] under [hub]."
-        )
+    _refuse_sign_in_of_nobody(site)
     local = [name for name, cluster in site.clusters.items() if cluster.scheduler == "local"]
     if len(local) < len(site.clusters):
         _refuse_unsafe_cluster(site)
@@ -53,6 +49,24 @@ def refuse_unsafe(site: Site) -> None:
             + f"The cluster {local[0]!r} is 'local', where everybody is one Unix user and could "
             "read everybody's files. If all who sign in may, set trust_everyone = true under [hub]."
         )
+
+
+def _refuse_sign_in_of_nobody(site: Site) -> None:
+    hub, wrong = site.hub, ""
+    if hub.groups and hub.authenticator != PAM:
+        wrong = f"hub.groups: {hub.authenticator!r} knows no Unix groups. Only 'pam' does."
+    elif hub.authenticator == DEMO and not hub.users:
+        wrong = (
+            "hub.users: nobody could sign in to the demo. Name who may, as in "
+            "users = ['ana', 'ben'] under [hub]."
+        )
+    elif hub.authenticator == PAM and not (hub.users or hub.groups):
+        wrong = (
+            "hub.groups: nobody could sign in. Name the Unix groups whose members may, as in "
+            "groups = ['labkit-users'] under [hub], or people, as in users = ['ana', 'ben']."
+        )
+    if wrong:
+        raise UsageError(f"Wrong in {site.settings}:\n  {wrong}")
 
 
 def _refuse_unsafe_cluster(site: Site) -> None:
@@ -139,6 +153,8 @@ def _sign_in(c: Any, site: Site) -> None:
         c.JupyterHub.authenticator_class = hub.authenticator
     if hub.users or hub.authenticator == DEMO:
         c.Authenticator.allowed_users = set(hub.users)
+    if hub.authenticator == PAM:
+        c.PAMAuthenticator.allowed_groups = set(hub.groups)
 
 
 def _sessions(c: Any, site: Site) -> None:

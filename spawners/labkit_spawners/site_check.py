@@ -17,6 +17,7 @@ from pathlib import Path
 from labkit.clusters import open_cluster
 from labkit.errors import LabkitError, UsageError
 from labkit.schedulers.base import (
+    Access,
     CanBeChecked,
     Finding,
     JobKind,
@@ -27,6 +28,7 @@ from labkit.settings import Profile, Site
 from labkit_spawners.configure import refuse_unsafe
 from labkit_spawners.options import SessionOptions
 from labkit_spawners.session_job import resources_of, unix_home
+from labkit_spawners.site_people import check_limits, check_sign_in
 from labkit_spawners.submit import SessionRequest, ask_helper, helper_command
 from labkit_spawners.submit_helper import trusted_site
 
@@ -41,7 +43,8 @@ async def check_site(site: Site, *, people: Sequence[str], hub_user: str = "") -
     """
     homes = {person: unix_home(person) for person in people}
     hub_user = hub_user if os.getuid() == 0 and hub_user else getpass.getuser()
-    found = [*_safe(site), *_clusters_of_profiles(site)]
+    found = [*_safe(site), *_clusters_of_profiles(site), *check_sign_in(site, people, hub_user)]
+    known: dict[str, set[str]] = {}
     for cluster, settings in site.clusters.items():
         try:
             scheduler = open_cluster(site, cluster)
@@ -52,9 +55,12 @@ async def check_site(site: Site, *, people: Sequence[str], hub_user: str = "") -
         if isinstance(scheduler, CanBeChecked):
             jobs = {name: job_of(profile) for name, profile in profiles.items()}
             found += await scheduler.check(cluster, jobs, hub_user)
+        for what, names in (await _names(scheduler)).items():
+            known.setdefault(what, set()).update(names)
         if settings.scheduler != "local":
             found += await _check_nodes(cluster, scheduler)
             found += await _check_people(site, profiles, homes, hub_user)
+    found += check_limits(site, known)
     if any(settings.scheduler != "local" for settings in site.clusters.values()):
         found += [*_address(site.hub.internal_address), *_helper(site)]
     return found
@@ -96,6 +102,21 @@ def _clusters_of_profiles(site: Site) -> Iterator[Finding]:
 def _profiles_of(site: Site, cluster: str) -> dict[str, Profile]:
     first = next(iter(site.clusters))
     return {n: p for n, p in site.profiles.items() if (p.cluster or first) == cluster}
+
+
+async def _names(scheduler: Scheduler) -> dict[str, Sequence[str]]:
+    """What people's limits may name of it."""
+    try:
+        pools = await scheduler.capacity()
+        named = await scheduler.named() if isinstance(scheduler, CanBeChecked) else Access()
+    except LabkitError:
+        return {}  # the scheduler's own check has said it
+    return {
+        "devices": [pool.device_name for pool in pools if pool.num_gpus],
+        "partitions": named.partitions,
+        "accounts": named.accounts,
+        "reservations": named.reservations,
+    }
 
 
 async def _check_nodes(cluster: str, scheduler: Scheduler) -> list[Finding]:

@@ -13,6 +13,7 @@ from tests.slurm.cluster import SlurmCluster
 from tests.waiting import wait_for
 
 PEOPLE = ("alice", "bob", "carol")
+SUDOERS = Path(__file__).parents[2] / "spawners" / "sudoers"
 SETTINGS = """
 name = "Test cluster"
 {site_settings}
@@ -25,7 +26,7 @@ queries_a_minute = 120  # tests start and stop more than people do
 
 [hub]
 {hub_settings}
-users = ["alice", "bob", "carol"]
+{sign_in}
 port = {port}
 internal_port = {internal}
 proxy_port = {proxy}
@@ -69,14 +70,17 @@ class SlurmLab:
         site_settings: str = "",
         cluster_settings: str = "",
         hub_settings: str = "",
+        sign_in: str = 'users = ["alice", "bob", "carol"]',
+        settings: str = SETTINGS,
     ):
+        """`settings` has places in braces for what is this cluster's."""
         self.cluster = cluster
         self.port, self.internal_port, proxy = free_ports(3)
         self.base = f"http://127.0.0.1:{self.port}"
         self.settings = cluster.folder / "etc" / "labkit" / "labkit.toml"
         self.state = cluster.home("hub") / ".local" / "state" / "labkit"
         self.log = cluster.folder / "log" / "lab.out"
-        text = SETTINGS.format(
+        text = settings.format(
             port=self.port,
             internal=self.internal_port,
             proxy=proxy,
@@ -84,10 +88,10 @@ class SlurmLab:
             site_settings=site_settings,
             cluster_settings=cluster_settings,
             hub_settings=hub_settings,
+            sign_in=sign_in,
         )
         write_as_root(self.settings, text + more_settings, 0o644)
-        helper = cluster.python.parent / "labkit-submit"
-        rule = f'hub ALL=(%labkit-users) NOPASSWD: {helper} ""\n'
+        rule = SUDOERS.read_text().replace("/opt/labkit/bin", str(cluster.python.parent))
         write_as_root(cluster.folder / "etc" / "sudoers.d" / "labkit", rule, 0o440)
 
     @contextmanager

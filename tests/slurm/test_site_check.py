@@ -67,6 +67,12 @@ reservation = "autumn"
 [profiles.elsewhere]
 title = "On a cluster that is not there"
 cluster = "slrum"
+
+[limits.students]
+groups = ["labkit-user"]
+partitions = ["debug", "gppu"]
+devices = ["h10"]
+accounts = ["labb"]
 """
 
 
@@ -84,6 +90,10 @@ def test_every_wrong_key_is_named_with_what_is_allowed(cluster: SlurmCluster):
         "profiles.payer.account": "Did you mean 'lab'?",
         "profiles.class.reservation": "Allowed: none.",
         "profiles.elsewhere.cluster": "Allowed: 'slurm'.",
+        "limits.students.groups": "no such Unix group on this machine. Did you mean",
+        "limits.students.partitions": "Did you mean 'gpu'? Allowed: 'debug', 'gpu'.",
+        "limits.students.devices": "Did you mean 'h100'?",
+        "limits.students.accounts": "Did you mean 'lab'?",
         # The same by Slurm's own word, as the person.
         "profiles.long": "The partition does not allow so much time.",
         "profiles.payer": "That account is not known",

@@ -55,6 +55,7 @@ internal_address = "192.0.2.8"
 proxy_port = 9001
 authenticator = "pam"
 users = ["ana", "ben"]
+groups = ["lab"]
 homes = "homes"
 queue_timeout = "2d"
 starting_timeout = "5m"
@@ -126,6 +127,7 @@ def test_every_key_is_read(home, tmp_path, monkeypatch):
         proxy_port=9001,
         authenticator="pam",
         users=["ana", "ben"],
+        groups=["lab"],
         homes=tmp_path / "homes",
         queue_timeout=2 * 86400,
         starting_timeout=300,

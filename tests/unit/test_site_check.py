@@ -40,6 +40,15 @@ cluster = "there"
     assert "3 GPUs" in wrong["profiles.big"] and "Allowed: 'here'" in wrong["profiles.lost.cluster"]
 
 
+def test_limits_that_name_what_is_not_there(labkit, site):
+    add(site, f'{USERS}\n[limits.few]\ngroups = ["nobody-is-here"]\ndevices = ["h100"]\n')
+    said = labkit("site", "check", "--json")
+    assert said.code == 1
+    wrong = {each["key"]: each["fix"] for each in said.json()["findings"] if each["fix"]}
+    assert wrong.keys() == {"limits.few.groups", "limits.few.devices"}
+    assert wrong["limits.few.devices"] == "No cluster has it. Allowed: none."
+
+
 def test_a_lab_that_would_not_start(labkit, site):
     said = labkit("site", "check")
     assert said.code == 1

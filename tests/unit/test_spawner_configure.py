@@ -1,11 +1,15 @@
 """From a site to the hub's configuration: pure, and refused where it would be unsafe."""
 
 import builtins
+import grp
 import json
+import pwd
+import re
 import sys
 from pathlib import Path
 
 import pytest
+from jupyterhub.auth import PAMAuthenticator
 from traitlets.config import Config
 
 from labkit.errors import UsageError
@@ -102,12 +106,36 @@ def test_the_demos_users_are_told_that_they_share_a_password():
 
 
 def test_another_authenticator_says_itself_who_may_sign_in():
-    c = configured(site_of(authenticator="pam", users=[], trust_everyone=True))
-    assert c.JupyterHub.authenticator_class == "pam"
+    c = configured(site_of(authenticator="our.own.Class", users=[], trust_everyone=True))
+    assert c.JupyterHub.authenticator_class == "our.own.Class"
     assert "allowed_users" not in c.Authenticator and "DemoAuthenticator" not in c
     assert c.JupyterHub.template_vars["demo_users"] == []
-    c = configured(site_of(authenticator="pam", users=["ana"], trust_everyone=True))
-    assert c.Authenticator.allowed_users == {"ana"}
+
+
+def test_pam_lets_in_those_who_are_named_and_members_of_the_groups():
+    root = grp.getgrgid(pwd.getpwnam("root").pw_gid).gr_name
+    named = site_of(authenticator="pam", users=["ana"], trust_everyone=True)
+    members = site_of(authenticator="pam", users=[], groups=[root], trust_everyone=True)
+
+    def may_sign_in(site: Site, *people: str) -> set[str]:
+        authenticator = PAMAuthenticator(config=configured(site))
+        return {name for name in people if authenticator.check_allowed(name)}
+
+    assert may_sign_in(members, "root", "daemon") == {"root"}
+    assert may_sign_in(named, "ana", "root", "daemon") == {"ana"}
+
+
+@pytest.mark.parametrize(
+    ("hub", "words"),
+    [
+        ({"authenticator": "pam", "users": []}, "hub.groups: nobody could sign in."),
+        ({"authenticator": "demo", "users": []}, "hub.users: nobody could sign in to the demo"),
+        ({"authenticator": "demo", "groups": ["x"]}, "hub.groups: 'demo' knows no Unix groups"),
+    ],
+)
+def test_a_lab_that_nobody_could_sign_in_to(hub, words):
+    with pytest.raises(UsageError, match=re.escape(words)):
+        refuse_unsafe(site_of(**hub))
 
 
 def test_it_reads_and_writes_nothing(monkeypatch):
