@@ -25,8 +25,14 @@ NAMES = {
 async def find_pool(scheduler: Scheduler, asked: Resources, cluster: str) -> Pool:
     """The nodes that the run may be placed on. Raises UsageError where it never can be."""
     if any(getattr(asked, key) for key in NAMES):
-        require_access(await scheduler.access(getpass.getuser(), own_groups()), asked, cluster)
+        require_access(await own_access(scheduler), asked, cluster)
     return fitting_pool(await scheduler.capacity(), asked, cluster)
+
+
+async def own_access(scheduler: Scheduler) -> Access:
+    """What the person of this process may name."""
+    user = getpass.getuser()
+    return (await scheduler.rights(user))(user, own_groups())
 
 
 def own_groups() -> frozenset[str]:

@@ -1,16 +1,16 @@
-"""What one person may name on a Slurm: partitions, accounts, reservations. Pure.
+"""What people may name on a Slurm: partitions, accounts, reservations.
 
 It is for choosing, not for keeping out: Slurm itself decides when a job is submitted.
 `AllowGroups`, `AllowAccounts`, …: https://slurm.schedmd.com/slurm.conf.html
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from labkit.schedulers._slurm_nodes import values_of
 from labkit.schedulers._slurm_view import parse_time
-from labkit.schedulers.base import Access
+from labkit.schedulers.base import Access, Rights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,14 +43,15 @@ class Reservation:
     ends: datetime | None
 
 
-def parse_associations(text: str) -> list[Association]:
-    """Of `sacctmgr --parsable2 show associations format=Account,Partition,QOS`."""
-    rows = [line.split("|") for line in text.splitlines()]
-    return [
-        Association(account=row[0], partition=row[1], qos=_names(row[2]))
-        for row in rows
-        if len(row) == 3 and row[0]
-    ]
+def parse_associations(text: str) -> dict[str, list[Association]]:
+    """Of `sacctmgr --parsable2 show associations format=User,Account,Partition,QOS`, by person."""
+    found: dict[str, list[Association]] = {}
+    for row in (line.split("|") for line in text.splitlines()):
+        if len(row) == 4 and row[0] and row[1]:
+            user, account, partition, qos = row
+            each = Association(account=account, partition=partition, qos=_names(qos))
+            found.setdefault(user, []).append(each)
+    return found
 
 
 def parse_permits(text: str) -> list[Permit]:
@@ -91,6 +92,20 @@ def _all_or(text: str) -> frozenset[str] | None:
 
 def _names(text: str) -> frozenset[str]:
     return frozenset(name for name in text.split(",") if name not in ("", "(null)"))
+
+
+def rights(
+    associations: Mapping[str, Sequence[Association]],
+    permits: Sequence[Permit],
+    reservations: Sequence[Reservation],
+) -> Rights:
+    """All of it at one moment; which reservations are over is seen when somebody asks."""
+
+    def of(user: str, groups: Collection[str]) -> Access:
+        own = associations.get(user, ())
+        return access(user, groups, own, permits, reservations, datetime.now(UTC))
+
+    return of
 
 
 def access(

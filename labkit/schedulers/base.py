@@ -4,7 +4,7 @@ Sessions, runs and Ray workers are all jobs. Callers never learn which scheduler
 to. A scheduler that does not answer has ended nothing: that is the state UNKNOWN.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -225,6 +225,10 @@ class Access:
     reservations: Sequence[str] = ()
 
 
+Rights = Callable[[str, Collection[str]], Access]
+"""What a person in those Unix groups may name, by what a scheduler said at one moment."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class JobUse:
     """What a job asked for, held and used so far, on all of its nodes and in all of its starts."""
@@ -273,8 +277,8 @@ class Scheduler(Protocol):
 
     async def capacity(self) -> Sequence[Pool]: ...
 
-    async def access(self, user: str, groups: Collection[str]) -> Access:
-        """What that person, who is in those Unix groups, may name."""
+    async def rights(self, user: str | None = None) -> Rights:
+        """Who may name what; of that person alone, where one is given."""
         ...
 
     async def expected_start(self, job: JobSpec) -> datetime | None:

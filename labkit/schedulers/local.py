@@ -30,7 +30,16 @@ from labkit.schedulers._local_queue import Machine, Request, forecast, needs, re
 from labkit.schedulers._local_start import LOOK, advance
 from labkit.schedulers._local_table import JobTable
 from labkit.schedulers._local_view import as_time, describe, pools, used
-from labkit.schedulers.base import Access, Finding, JobEnd, JobInfo, JobSpec, JobUse, Pool
+from labkit.schedulers.base import (
+    Access,
+    Finding,
+    JobEnd,
+    JobInfo,
+    JobSpec,
+    JobUse,
+    Pool,
+    Rights,
+)
 from labkit.units import format_duration
 
 _MEMORY_SHARE = 0.9
@@ -98,8 +107,8 @@ class LocalScheduler:
     async def capacity(self) -> Sequence[Pool]:
         return await asyncio.to_thread(self._capacity)
 
-    async def access(self, user: str, groups: Collection[str]) -> Access:
-        return Access()
+    async def rights(self, user: str | None = None) -> Rights:
+        return lambda *_: Access()
 
     async def expected_start(self, job: JobSpec) -> datetime | None:
         """The latest that it can be; now, if it would start at once. Raises as `submit` does."""

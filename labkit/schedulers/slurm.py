@@ -11,7 +11,7 @@ import shlex
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,10 +20,10 @@ from labkit.errors import LabkitError
 from labkit.parsing import Seconds
 from labkit.paths import private_folder, write_json
 from labkit.schedulers._slurm_access import (
-    access,
     parse_associations,
     parse_permits,
     parse_reservations,
+    rights,
 )
 from labkit.schedulers._slurm_check import check_names, check_profile, check_slurm
 from labkit.schedulers._slurm_commands import Slurm, SlurmError
@@ -42,7 +42,16 @@ from labkit.schedulers._slurm_view import (
     places,
     queue_format,
 )
-from labkit.schedulers.base import Access, Finding, JobEnd, JobInfo, JobSpec, JobUse, Pool
+from labkit.schedulers.base import (
+    Access,
+    Finding,
+    JobEnd,
+    JobInfo,
+    JobSpec,
+    JobUse,
+    Pool,
+    Rights,
+)
 from labkit.settings import Software
 
 _USER = re.compile(r"[A-Za-z0-9_][\w.-]*\$?")
@@ -170,27 +179,25 @@ class SlurmScheduler:
             self._settings.partition,
         )
 
-    async def access(self, user: str, groups: Collection[str]) -> Access:
-        if not _USER.fullmatch(user):
-            return Access()
+    async def rights(self, user: str | None = None) -> Rights:
+        if user and not _USER.fullmatch(user):
+            return lambda *_: Access()
+        whose = [f"users={user}"] if user else []
         partitions = await self._slurm.run("scontrol", "--oneliner", "show", "partition")
         reservations = await self._slurm.run("scontrol", "--oneliner", "show", "reservation")
         try:
             associations = await self._slurm.run(
-                "sacctmgr", "--noheader", "--parsable2", "show", "associations", f"users={user}",
-                "format=Account,Partition,QOS",
+                "sacctmgr", "--noheader", "--parsable2", "show", "associations", *whose,
+                "format=User,Account,Partition,QOS",
             )  # fmt: skip
         except SlurmError as error:
             if "accounting_storage plugin" not in error.said:
                 raise
             associations = ""  # a cluster that knows no accounts
-        return access(
-            user,
-            groups,
+        return rights(
             parse_associations(associations),
             parse_permits(partitions),
             parse_reservations(reservations),
-            now=datetime.now(UTC),
         )
 
     async def expected_start(self, job: JobSpec) -> datetime | None:

@@ -131,7 +131,7 @@ class Offers:
         there = pools_for(profile, await watch.pools())
         accelerator = next((pool.accelerator for pool in there), "cpu")
         try:
-            return await watch.scheduler.expected_start(_trial(profile, accelerator))
+            return await watch.expected_start(_trial(profile, accelerator))
         except UsageError:
             return None
 

@@ -10,6 +10,7 @@ from labkit.errors import did_you_mean, known_names
 from labkit.schedulers.base import Finding
 from labkit.settings import Site
 from labkit_spawners.configure import PAM
+from labkit_spawners.permission import groups_of
 
 PASSWORDS = Path("/etc/shadow")
 ACCOUNTS = Path("/etc/passwd")
@@ -22,7 +23,7 @@ def check_sign_in(site: Site, people: Sequence[str], hub_user: str) -> Iterator[
     if hub.authenticator != PAM:
         return
     for person in people:
-        may = person in hub.users or not _groups_of(person).isdisjoint(hub.groups)
+        may = person in hub.users or not groups_of(person).isdisjoint(hub.groups)
         yield Finding(
             key=f"sign-in of {person}",
             found="allowed" if may else "not allowed",
@@ -68,18 +69,6 @@ def _groups(key: str, names: Sequence[str]) -> Iterator[Finding]:
                 found=repr(name),
                 fix=f"There is no such Unix group on this machine.{did_you_mean(name, there)}",
             )
-
-
-def _groups_of(person: str) -> set[str]:
-    ids = os.getgrouplist(person, pwd.getpwnam(person).pw_gid)
-    return {group.gr_name for group in map(_group, ids) if group}
-
-
-def _group(number: int) -> grp.struct_group | None:
-    try:
-        return grp.getgrgid(number)
-    except KeyError:
-        return None
 
 
 def _has_account_here(person: str) -> bool:

@@ -101,7 +101,7 @@ async def submit_as_self(
 ) -> str:
     """The id of the job; '' where it was only checked. Raises LabkitError."""
     name, profile = parse_options(request.options.model_dump(), site.profiles)
-    await require_permitted(site, JobWatch(scheduler), person, name, profile)
+    await require_permitted(site, JobWatch(scheduler, person), person, name, profile)
     job = session_job(
         site,
         profile,

@@ -9,11 +9,12 @@ from typing import Generic, TypeVar
 
 from tornado.log import app_log
 
-from labkit.schedulers.base import Access, JobEnd, JobInfo, Pool, Scheduler
+from labkit.schedulers.base import Access, JobEnd, JobInfo, JobSpec, Pool, Rights, Scheduler
 
 T = TypeVar("T")
 
-ACCESS_FRESH_S = 60.0
+RIGHTS_FRESH_S = 600.0
+"""Who may name what changes seldom; Slurm itself decides when a job is submitted."""
 SUBMIT_AT_ONCE = 4
 """Each submission is a process on the hub's machine: a class that starts must not crowd it out."""
 SOONER = 10
@@ -24,6 +25,8 @@ POOLS_EVERY = 4
 """Where jobs could run changes less than they do."""
 POOLS_COST = 2
 """Nodes and partitions."""
+RIGHTS_COST = 3
+"""Partitions, reservations and associations."""
 
 
 class Budget:
@@ -49,12 +52,21 @@ class Budget:
         self._left = self.left() - queries
 
     async def spend(self, queries: int) -> None:
-        """Wait until there are so many left, and take them."""
+        """Wait until there are so many, and take them."""
         async with self._turn:
-            # What is owed meanwhile is waited for, too.
-            while (missing := queries - self.left()) > 1e-9:  # noqa: ASYNC110
-                await asyncio.sleep(missing / self._a_second)
-            self.owe(queries)
+            for _ in range(queries):
+                await self._wait_for(1)
+                self.owe(1)
+
+    async def spend_spare(self) -> None:
+        """Wait until nothing else needs any, and take one."""
+        await self._wait_for(self.most)
+        await self.spend(1)
+
+    async def _wait_for(self, queries: float) -> None:
+        # What is owed meanwhile is waited for, too.
+        while (missing := queries - self.left()) > 1e-9:  # noqa: ASYNC110
+            await asyncio.sleep(missing / self._a_second)
 
 
 async def _nothing() -> None:
@@ -152,8 +164,9 @@ class JobWatch:
     All together are never more than the scheduler's `queries_a_minute`.
     """
 
-    def __init__(self, scheduler: Scheduler):
-        self.scheduler = scheduler
+    def __init__(self, scheduler: Scheduler, person: str | None = None):
+        """`person`: whose rights are asked for, where it is for them alone."""
+        self.scheduler, self._person = scheduler, person
         self.submitting = asyncio.Semaphore(SUBMIT_AT_ONCE)
         self._budget = Budget(scheduler.queries_a_minute)
         every_s = scheduler.look_every_s
@@ -161,11 +174,14 @@ class JobWatch:
         self._pools = Shared(
             self._ask_pools, POOLS_EVERY * every_s, lambda: self._budget.spend(POOLS_COST)
         )
-        self._access: dict[tuple[str, frozenset[str]], Shared[Access]] = {}
+        self._rights = Shared(
+            self._ask_rights, RIGHTS_FRESH_S, lambda: self._budget.spend(RIGHTS_COST)
+        )
         self._followed: dict[str, JobEnd | None] = {}
         self.known_jobs: Mapping[str, JobInfo] = {}
         self.known_pools: Sequence[Pool] = ()
         """As they were answered last."""
+        self._known_rights: Rights | None = None
 
     async def job(self, job_id: str) -> JobInfo | JobEnd | None:
         """The job, or how it ended; None where the scheduler knows neither: that is no end.
@@ -182,7 +198,7 @@ class JobWatch:
 
     async def pools(self) -> Sequence[Pool]:
         """Where jobs could run; as it was last, while sessions need the questions that are left."""
-        if self.known_pools and self._budget.left() < self._budget.most:
+        if self.known_pools and not self._has_spare():
             return self.known_pools
         return await self._pools.get()
 
@@ -192,11 +208,18 @@ class JobWatch:
         return await self.scheduler.ended(job_ids)
 
     async def access(self, person: str, groups: Collection[str]) -> Access:
-        """What that person may name there."""
-        key = person, frozenset(groups)
-        if key not in self._access:
-            self._access[key] = Shared(lambda: self.scheduler.access(*key), ACCESS_FRESH_S)
-        return await self._access[key].get()
+        """What that person may name there; one question serves all people, as with the pools."""
+        if self._known_rights and not self._has_spare():
+            return self._known_rights(person, groups)
+        return (await self._rights.get())(person, groups)
+
+    async def expected_start(self, job: JobSpec) -> datetime | None:
+        """When it would start, asked when nobody's session needs the question.
+
+        Raises UsageError where it can never start.
+        """
+        await self._budget.spend_spare()
+        return await self.scheduler.expected_start(job)
 
     def outdate(self) -> None:
         """After a change of ours, the next question is asked anew."""
@@ -206,6 +229,13 @@ class JobWatch:
     def let_go(self, job_id: str) -> None:
         """Nobody asks for that job any more."""
         self._followed.pop(job_id, None)
+
+    def _has_spare(self) -> bool:
+        return self._budget.left() >= self._budget.most
+
+    async def _ask_rights(self) -> Rights:
+        self._known_rights = await self.scheduler.rights(self._person)
+        return self._known_rights
 
     async def _ask_pools(self) -> Sequence[Pool]:
         self.known_pools = await self.scheduler.capacity()

@@ -10,22 +10,26 @@ import statistics
 import subprocess
 import sys
 import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
 
 from tests.bench.table import Table
 from tests.hub.real_lab import Browser
 from tests.slurm.cluster import SlurmCluster, inner
-from tests.slurm.fake_slurm import QUERIES, calls, make_fake_slurm
+from tests.slurm.fake_slurm import QUERIES, SHOWN, calls, make_fake_slurm
 from tests.slurm.plain_hub import PlainHub
+from tests.slurm.slurm_commands import Slurm
 from tests.waiting import wait_for
 
 GOAL_QUERIES, GOAL_RATIO = 12, 1.3
+LOOKERS, LOOK_EVERY_S = 40, 15
+"""People without a session, who keep the page of profiles open; it looks as often by itself."""
 FIRST_ID = 30_000
 STARTS_AT_ONCE = 8
 BEFORE = """
@@ -79,14 +83,15 @@ def measure(
     cluster: SlurmCluster, *, people: int, at_once: int, rounds: int, seconds: float
 ) -> Iterator[Table]:
     names = [f"person{number}" for number in range(people)]
-    add_people(cluster, names)
+    lookers = [f"looker{number}" for number in range(min(LOOKERS, people))]
+    add_people(cluster, [*names, *lookers])
     folder = fake(cluster)
     token = secrets.token_hex(16)
     more = MORE.format(token=token)
     with ExitStack() as running:
         hubs = [
             PlainHub(cluster, ours=True, profile="notebook", before=BEFORE, more=lines,
-                     people=names, name=name)
+                     people=[*names, *lookers], name=name)
             for name, lines in (("nothing", more + NOTHING), ("ours", more))
         ]  # fmt: skip
         settings = cluster.folder / "etc" / "labkit" / "labkit.toml"
@@ -99,13 +104,16 @@ def measure(
         settings.write_text(text)
         running.enter_context(stub_sessions(folder))
         nothing, ours = (running.enter_context(hub.running()) for hub in hubs)
-        yield waves(ours, nothing, names, at_once, rounds)
-        rest = names[at_once * rounds :]
         api = Browser(ours.base)
+        began = time.time()
+        yield waves(ours, nothing, names, at_once, rounds, lambda: num_ready(api, token))
+        running.enter_context(looking([ours.browser(name) for name in lookers]))
+        rest = names[at_once * rounds :]
         with ThreadPoolExecutor(STARTS_AT_ONCE) as pool:
             list(pool.map(lambda name: start(api, token, name), rest))
         wait_for(lambda: num_ready(api, token) == people, f"{people} sessions", 1200)
         yield steady(ours, people, folder, seconds)
+        yield in_any_minute(people, folder, began)
 
 
 def add_people(cluster: SlurmCluster, names: Sequence[str]) -> None:
@@ -125,8 +133,7 @@ def add_people(cluster: SlurmCluster, names: Sequence[str]) -> None:
 
 def fake(cluster: SlurmCluster) -> Path:
     """The folder of the Slurm that counts, on a machine like the cluster's."""
-    show = ["scontrol", "--oneliner", "show"]
-    shown = {what: cluster.output([*show, what]) + "\n" for what in ("node", "partition")}
+    shown = {what: Slurm(cluster).show(what) for what in SHOWN}
     make_fake_slurm(cluster.folder / "fake", cluster.python, shown)
     return cluster.folder / "fake"
 
@@ -141,15 +148,27 @@ def stub_sessions(folder: Path) -> Iterator[None]:
         process.wait()
 
 
-def waves(ours: PlainHub, nothing: PlainHub, names: Sequence[str], size: int, rounds: int) -> Table:
-    """Waves of people who press Start at once, at one hub and at the other in turns."""
+def waves(
+    ours: PlainHub,
+    nothing: PlainHub,
+    names: Sequence[str],
+    size: int,
+    rounds: int,
+    num_ready: Callable[[], int],
+) -> Table:
+    """Waves of people who press Start at once, at one hub and at the other in turns.
+
+    The next begins when all sessions of ours have started: their submissions take processors.
+    """
     seconds: dict[str, list[float]] = {"labkit": [], "do-nothing spawner": []}
+    hubs = [(nothing, {}, "do-nothing spawner"), (ours, {"profile": "notebook"}, "labkit")]
     for number in range(rounds):
         wave = names[number * size : (number + 1) * size]
-        for hub, each in zip((ours, nothing), seconds.values(), strict=True):
-            form = {"profile": "notebook"} if hub is ours else {}
-            presses = [Press(hub.browser(name), form) for name in wave]
-            each.extend(at_once([press.wait_page for press in presses]))
+        for hub, form, name in hubs:
+            presses = [Press(hub.browser(person), form) for person in wave]
+            seconds[name].extend(at_once([press.wait_page for press in presses]))
+        there = (number + 1) * size
+        wait_for(lambda: num_ready() >= there, f"{there} sessions", 600, seen=num_ready)  # noqa: B023
     p95 = {name: statistics.quantiles(each, n=20)[-1] for name, each in seconds.items()}
     floor = p95["do-nothing spawner"]
     rows = [
@@ -194,6 +213,38 @@ def num_ready(api: Browser, token: str) -> int:
         answered = [user for user in page if user["servers"].get("", {}).get("ready", False)]
         ready.update(user["name"] for user in answered)
     return len(ready)
+
+
+@contextmanager
+def looking(browsers: Sequence[Browser]) -> Iterator[None]:
+    """All of them look at the page of profiles, again and again."""
+    over = Event()
+
+    def look() -> None:
+        while not over.wait(LOOK_EVERY_S):
+            for browser in browsers:
+                assert browser.ask("/hub/spawn").status == 200
+
+    with ThreadPoolExecutor(1) as pool:
+        looks = pool.submit(look)
+        try:
+            yield
+        finally:
+            over.set()
+            looks.result()
+
+
+def in_any_minute(people: int, folder: Path, began: float) -> Table:
+    """The most questions of any sixty seconds, from the first press of Start on."""
+    when = sorted(when for when, name in calls(folder) if when > began and name in QUERIES)
+    most = max(bisect_left(when, each + 60) - number for number, each in enumerate(when))
+    row = [str(people), str(most), "reached" if most <= GOAL_QUERIES else "missed"]
+    return Table(
+        "The most scheduler queries in any minute, from the first press of Start",
+        ["sessions in the end", "queries", f"goal: {GOAL_QUERIES}"],
+        [row],
+        [f"{(when[-1] - when[0]) / 60:.0f} minutes; up to {LOOKERS} others kept the page open."],
+    )
 
 
 def steady(hub: PlainHub, people: int, folder: Path, seconds: float) -> Table:

@@ -19,13 +19,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-NAMES = ("squeue", "sacct", "sbatch", "scancel", "scontrol")
-QUERIES = ("squeue", "sacct", "scontrol")
+NAMES = ("squeue", "sacct", "sbatch", "scancel", "scontrol", "sacctmgr")
+TRIAL = "sbatch--test-only"
+QUERIES = ("squeue", "sacct", "scontrol", "sacctmgr", TRIAL)
+SHOWN = ("node", "partition", "reservation", "associations")
+"""What `scontrol show` and `sacctmgr show` say."""
 NODE = "ctl"
 
 
 def make_fake_slurm(folder: Path, python: Path, shown: Mapping[str, str]) -> Path:
-    """The folder of commands; `shown` is what the real `scontrol show` says of node, partition."""
+    """The folder of commands; `shown` is what the real ones say of `SHOWN`."""
     commands = folder / "bin"
     commands.mkdir(parents=True)
     for name in NAMES:
@@ -50,18 +53,22 @@ def main() -> None:
     command = Path(sys.argv[0])
     folder, given = command.parents[1], sys.argv[1:]
     with _held(folder / "calls.log") as log:
-        log.write(f"{time.time():.3f} {command.name}\n")
+        name = TRIAL if "--test-only" in given else command.name
+        log.write(f"{time.time():.3f} {name}\n")
     answer = {
         "sbatch": sbatch,
         "scancel": scancel,
         "squeue": squeue,
         "sacct": sacct,
         "scontrol": scontrol,
+        "sacctmgr": sacctmgr,
     }[command.name]
     print(answer(folder, given), end="")
 
 
 def sbatch(folder: Path, given: Sequence[str]) -> str:
+    if "--test-only" in given:
+        return ""  # "when" is not known
     options = _options(given)
     with _held(folder / "jobs.jsonl") as file:
         file.seek(0)
@@ -102,6 +109,13 @@ def sacct(folder: Path, given: Sequence[str]) -> str:
     return "".join(
         f"{job_id}|CANCELLED by 0|0:0|{ended[job_id]}\n" for job_id in asked if job_id in ended
     )
+
+
+def sacctmgr(folder: Path, given: Sequence[str]) -> str:
+    """Associations: of one person, or of all."""
+    lines = (folder / "associations.txt").read_text().splitlines(keepends=True)
+    user = next((each.removeprefix("users=") for each in given if each.startswith("users=")), "")
+    return "".join(line for line in lines if not user or line.startswith(f"{user}|"))
 
 
 def scontrol(folder: Path, given: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ from labkit.schedulers.base import (
     Outcome,
     Pool,
     PoolNode,
+    Rights,
 )
 from labkit.settings import Profile, Site
 from labkit_spawners.records import SessionRecords
@@ -55,7 +56,7 @@ class FakeScheduler:
         self.asked_ends: list[list[str]] = []
         self.pools: list[Pool] | None = None
         self.allowed = Access()
-        self.asked_access: list[str] = []
+        self.asked_rights: list[str | None] = []
         self.start: datetime | None = None
         self.asked_starts: list[JobSpec] = []
         self.fault: Exception | None = None
@@ -110,11 +111,11 @@ class FakeScheduler:
             raise self.fault
         return self.pools or [pool(memory_bytes=self.memory_bytes)]
 
-    async def access(self, user: str, groups: Collection[str]) -> Access:
-        self.asked_access.append(user)
+    async def rights(self, user: str | None = None) -> Rights:
+        self.asked_rights.append(user)
         if self.fault:
             raise self.fault
-        return self.allowed
+        return lambda *_: self.allowed
 
     def beside(self, job_id: str, *, terminal: bool) -> list[str]:
         return ["beside", job_id]

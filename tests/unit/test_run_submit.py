@@ -250,4 +250,4 @@ async def test_where_it_runs_and_who_pays_reach_the_job(site, base, pets, monkey
     await submit_run(site, await plan_run(site, spec))
     for job in (*scheduler.asked_starts, *scheduler.submitted):
         assert (job.partition, job.account, job.reservation) == ("gpu", "p1", "class")
-    assert scheduler.asked_access == [getpass.getuser()]
+    assert scheduler.asked_rights == [getpass.getuser()]

@@ -32,11 +32,11 @@ def reservation(name: str, **changes: str) -> str:
     return RESERVATION.format(name=name, **{**values, **changes}) + "\n"
 
 
-def of_ana(associations: str = "lab||normal\n", partitions: str = "", reservations: str = ""):
+def of_ana(own: str = "lab||normal\n", partitions: str = "", reservations: str = ""):
     return access(
         "ana",
         {"staff"},
-        parse_associations(associations),
+        parse_associations("".join(f"ana|{line}\n" for line in own.splitlines())).get("ana", []),
         parse_permits(partitions),
         parse_reservations(reservations),
         NOW,
@@ -95,5 +95,5 @@ def test_reservations_that_are_for_a_person(changes, is_for):
 
 
 def test_what_is_cut_off_admits_nobody():
-    assert parse_associations("lab||nor\nla") == parse_associations("lab||nor\n")
+    assert parse_associations("ana|lab||nor\nben|la") == parse_associations("ana|lab||nor\n")
     assert parse_reservations("No reservations in the system\n") == []

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from labkit.schedulers.base import JobEnd, JobInfo, Outcome
+from labkit.schedulers.base import Access, JobEnd, JobInfo, Outcome
 from labkit.settings import Site
 from labkit_spawners import watch as watch_module
 from labkit_spawners.session_job import session_job
@@ -102,7 +102,8 @@ def asked(scheduler: FakeScheduler, clock: SimpleNamespace, monkeypatch) -> list
     """When each query of a scheduler like Slurm was: 12 a minute at most."""
     asked: list[float] = []
     scheduler.look_every_s, scheduler.queries_a_minute = 15.0, 12
-    for name, queries in (("jobs", 1), ("ended", 1), ("capacity", 2)):
+    costs = {"jobs": 1, "ended": 1, "capacity": 2, "rights": 3, "expected_start": 1}
+    for name, queries in costs.items():
         ask = getattr(scheduler, name)
 
         async def call(*given, ask=ask, queries=queries):
@@ -127,9 +128,36 @@ async def test_no_minute_has_more_than_twelve_queries(people, scheduler, clock, 
             scheduler.end(jobs[0], Outcome.COMPLETED)
             watch.let_go(jobs.pop(0))
         watch.outdate()
-        await asyncio.gather(watch.pools(), *(watch.job(job_id) for job_id in jobs))
+        pages = [watch.access(f"person{number}", ()) for number in range(people)]
+        await asyncio.gather(watch.pools(), *pages, *(watch.job(job_id) for job_id in jobs))
+        if len(scheduler.asked_starts) < (clock.now - started) // 60:
+            await watch.expected_start(scheduler.submitted[-1])
         scheduler.end(jobs[-1], Outcome.TIMEOUT)
     assert 10 <= most_in_a_minute(asked) <= 12
+    assert len(scheduler.asked_starts) >= 4
+
+
+async def test_the_rights_of_all_people_are_one_question(scheduler, clock, asked):
+    watch = JobWatch(scheduler)
+    scheduler.allowed = Access(partitions=["gpu"])
+    mine = await asyncio.gather(*(watch.access(f"person{n}", ()) for n in range(300)))
+    assert {tuple(access.partitions) for access in mine} == {("gpu",)}
+    assert scheduler.asked_rights == [None]
+    assert await JobWatch(scheduler, "ana").access("ana", ()) == scheduler.allowed
+    assert scheduler.asked_rights == [None, "ana"], "the helper asks for its own person alone"
+
+
+async def test_when_it_would_start_is_asked_when_sessions_need_no_question(
+    scheduler, clock, asked, site
+):
+    watch = JobWatch(scheduler)
+    for _ in range(3):  # a class starts
+        await watch.job("any")
+        watch.outdate()
+    began = clock.now
+    await submit(scheduler, site)
+    await watch.expected_start(scheduler.submitted[0])
+    assert clock.now - began > 10, "it waited for the questions to come back"
 
 
 @pytest.mark.parametrize("others", [0, 999])

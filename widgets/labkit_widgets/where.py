@@ -3,14 +3,13 @@
 Only what can be chosen is shown: on one machine nobody is asked for nodes.
 """
 
-import getpass
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from labkit.clusters import open_cluster
 from labkit.eventloop import finish
-from labkit.place import NAMES, num_fitting, own_groups, pools_for
+from labkit.place import NAMES, num_fitting, own_access, pools_for
 from labkit.resources import Resources
 from labkit.schedulers.base import Access, Pool
 from labkit.settings import Site
@@ -38,7 +37,7 @@ def ask_where(site: Site, cluster: str | None) -> Where:
     return Where(
         cluster=site.cluster(cluster)[0],
         pools=finish(scheduler.capacity()),
-        access=finish(scheduler.access(getpass.getuser(), own_groups())),
+        access=finish(own_access(scheduler)),
     )
 
 
