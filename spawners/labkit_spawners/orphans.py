@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from labkit.schedulers.base import JobEnd, JobInfo, JobKind, JobState
 from labkit_spawners.records import SessionRecord
+from labkit_spawners.watch import is_end_since
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,13 @@ def find_orphans(
     """`owns` says whether a job is that record's; `issued` whether a tag is of this hub."""
     return Orphans(
         unnoted=list(_unnoted(records, jobs, owns)),
-        ended=[(r, ends[r.job_id]) for r in records if r.job_id in ends and r.job_id not in jobs],
+        ended=[
+            (record, end)
+            for record in records
+            if (end := ends.get(record.job_id))
+            and record.job_id not in jobs
+            and is_end_since(end, record.created)
+        ],
         unknown=[
             job
             for job in jobs.values()

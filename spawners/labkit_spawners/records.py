@@ -5,6 +5,7 @@ while a job waits in the queue would forget the job, and start a second one.
 """
 
 import secrets
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -40,6 +41,8 @@ class SessionRecord:
     """What was asked, as `SessionOptions` reads it, so that it can be asked for again."""
     port: int = 0
     """Where it listens; 0 while it starts."""
+    created: float = 0.0
+    """Seconds since the epoch; 0 in what an earlier labkit wrote."""
     started: bool = False
     """The hub has had its answer once: it is no longer the hub's to start."""
 
@@ -74,6 +77,7 @@ class SessionRecords:
             nonce=nonce or secrets.token_urlsafe(16),
             api_token=api_token,
             options=dict(options or {"profile": profile}),
+            created=time.time(),
         )
         self.write(record)
         self._file(user, server).with_suffix(".ended").unlink(missing_ok=True)

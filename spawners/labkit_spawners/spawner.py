@@ -259,7 +259,8 @@ class GpuSpawner(AskedSpawner):
         if (watch := self._watch()) is None:
             return JobStatus.UNKNOWN
         try:
-            found = await watch.job(self.job_id)
+            record = self._record()
+            found = await watch.job(self.job_id, record.created if record else 0.0)
         except Exception as error:
             self.log.warning("The scheduler does not answer about %s: %s", self.job_id, error)
             found = None

@@ -21,6 +21,7 @@ SOONER = 10
 """After a change of ours the next question may come this many times sooner."""
 AT_ONCE_S = 0.5
 """And never later than so, while there are questions left."""
+CLOCKS_APART_S = 300.0
 POOLS_EVERY = 4
 """Where jobs could run changes less than they do."""
 POOLS_COST = 2
@@ -150,6 +151,14 @@ class LastKnown(Generic[T]):
             self._asking = None
 
 
+def is_end_since(end: JobEnd, since: float) -> bool:
+    """Not that of an older job: schedulers give the same ids again when they count anew.
+
+    `since` is in seconds since the epoch; the clocks of two machines may differ a little.
+    """
+    return end.ended.timestamp() >= since - CLOCKS_APART_S
+
+
 @dataclass(frozen=True)
 class Look:
     """What a scheduler said at one moment."""
@@ -178,17 +187,20 @@ class JobWatch:
             self._ask_rights, RIGHTS_FRESH_S, lambda: self._budget.spend(RIGHTS_COST)
         )
         self._followed: dict[str, JobEnd | None] = {}
+        self._since: dict[str, float] = {}
         self.known_jobs: Mapping[str, JobInfo] = {}
         self.known_pools: Sequence[Pool] = ()
         """As they were answered last."""
         self._known_rights: Rights | None = None
 
-    async def job(self, job_id: str) -> JobInfo | JobEnd | None:
+    async def job(self, job_id: str, since: float = 0.0) -> JobInfo | JobEnd | None:
         """The job, or how it ended; None where the scheduler knows neither: that is no end.
 
-        Raises what the scheduler raises; then nothing is known.
+        `since`: when it was not yet submitted, in seconds since the epoch. Raises what the
+        scheduler raises; then nothing is known.
         """
         self._followed.setdefault(job_id, None)
+        self._since[job_id] = since
         look = await self._looks.get()
         return look.jobs.get(job_id) or look.ends.get(job_id)
 
@@ -229,6 +241,7 @@ class JobWatch:
     def let_go(self, job_id: str) -> None:
         """Nobody asks for that job any more."""
         self._followed.pop(job_id, None)
+        self._since.pop(job_id, None)
 
     def _has_spare(self) -> bool:
         return self._budget.left() >= self._budget.most
@@ -247,5 +260,7 @@ class JobWatch:
         if gone:
             self._budget.owe(1)
             ends = await self.scheduler.ended(gone)
-            self._followed.update({i: end for i, end in ends.items() if i in self._followed})
+            for job_id, end in ends.items():
+                if job_id in self._followed and is_end_since(end, self._since[job_id]):
+                    self._followed[job_id] = end
         return Look(jobs, {i: end for i, end in self._followed.items() if end is not None})

@@ -133,9 +133,20 @@ class FakeScheduler:
         kept = self.waiting[job_id]
         self.waiting[job_id] = JobInfo(**{**vars(kept), "state": state, "nodes": ("node7",)})
 
-    def end(self, job_id: str, outcome: Outcome, exit_code: int | None = None) -> None:
+    def end(
+        self,
+        job_id: str,
+        outcome: Outcome,
+        exit_code: int | None = None,
+        ended: datetime | None = None,
+    ) -> None:
         self.waiting.pop(job_id, None)
-        self.ends[job_id] = JobEnd(job_id=job_id, outcome=outcome, exit_code=exit_code, ended=NOW)
+        self.ends[job_id] = JobEnd(
+            job_id=job_id,
+            outcome=outcome,
+            exit_code=exit_code,
+            ended=ended or datetime.now(UTC),
+        )
 
 
 def job_info(job_id: str = "7", **others: Any) -> JobInfo:

@@ -1,5 +1,6 @@
 """What a killed hub left is mended on what is seen, and nothing on what is not."""
 
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -133,6 +134,13 @@ async def test_a_session_that_ended_while_no_hub_looked_is_let_go_and_told(lab, 
     await rounds(lab, clock)
     assert lab.records.all() == []
     assert "time was over" in lab.records.told("ana", "")
+
+
+async def test_the_end_of_an_older_job_of_that_number_is_none(lab, scheduler, clock):
+    record = create(lab, job_id="7")
+    scheduler.end("7", Outcome.TIMEOUT, ended=datetime.now(UTC) - timedelta(days=30))
+    await rounds(lab, clock)
+    assert lab.records.all() == [record]
 
 
 async def test_one_that_the_hub_has_in_hand_is_the_spawners_to_let_go(lab, scheduler, clock):

@@ -1,6 +1,7 @@
 """However many ask, the scheduler is asked once in a while."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -222,6 +223,16 @@ async def test_an_end_needs_evidence(scheduler, clock, site):
     clock.now += 2 * FRESH_S
     end = await watch.job(job_id)
     assert isinstance(end, JobEnd) and end.outcome is Outcome.TIMEOUT
+
+
+async def test_the_end_of_an_older_job_of_that_number_is_none(scheduler, clock):
+    watch, now = JobWatch(scheduler), datetime.now(UTC)
+    scheduler.end("7", Outcome.TIMEOUT, ended=now - timedelta(days=30))
+    assert await watch.job("7", now.timestamp()) is None
+    scheduler.end("7", Outcome.COMPLETED, ended=now)
+    clock.now += 2 * FRESH_S
+    end = await watch.job("7", now.timestamp())
+    assert isinstance(end, JobEnd) and end.outcome is Outcome.COMPLETED
 
 
 async def test_nobody_asks_for_a_job_that_was_let_go(scheduler, clock):
