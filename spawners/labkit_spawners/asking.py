@@ -1,14 +1,8 @@
-"""Whether a session can be had: asked before a start is answered, and by the page meanwhile.
-
-JupyterHub answers a start by its API before it applies the options where that takes more than
-a moment, and asking a cluster does: so its handler is given a look at them first.
-"""
+"""Whether a session can be had, and what is free: asked by a start, and by the page meanwhile."""
 
 import json
 
 from jupyterhub.apihandlers import APIHandler, default_handlers
-from jupyterhub.apihandlers.users import UserServerAPIHandler
-from jupyterhub.scopes import needs_scope
 from tornado import web
 
 from labkit.errors import LabkitError, UsageError
@@ -39,27 +33,6 @@ def bad_request(error: LabkitError) -> web.HTTPError:
     answer = web.HTTPError(400, "%s", str(error), reason="Wrong options")
     answer.jupyterhub_message = str(error)  # type: ignore[attr-defined]
     return answer
-
-
-class StartHandler(UserServerAPIHandler):
-    """The hub's own, which is told first whether the session can be had."""
-
-    @needs_scope("servers")
-    async def post(self, user_name: str, server_name: str = "") -> None:
-        if not isinstance(self.get_json_body(), dict | None):
-            raise web.HTTPError(400, "Body must be a JSON object")
-        user, server = self.find_user(user_name), server_name or ""
-        # One that waits was asked for already, and may have been by an earlier hub.
-        if user is not None and not the_lab().records.is_waiting(user.name, server):
-            options = self.get_server_json_body()["user_options"]
-            kept = user.orm_spawners.get(server)  # what the hub takes where none are given
-            if options is None:
-                options = (kept.user_options if kept else None) or {}
-            try:
-                await require_possible(the_lab(), user.name, options)
-            except LabkitError as error:
-                raise bad_request(error) from error
-        await super().post(user_name, server_name)
 
 
 class _PageHandler(APIHandler):
@@ -112,8 +85,5 @@ class FitsHandler(_PageHandler):
 def mount() -> None:
     """Put ours among the hub's handlers."""
     ours = [(OFFERS, OffersHandler), (FITS, FitsHandler)]
-    default_handlers[:] = [
-        (handler[0], StartHandler, *handler[2:]) if handler[1] is UserServerAPIHandler else handler
-        for handler in default_handlers
-        if handler[0] not in (OFFERS, FITS)
-    ] + ours
+    others = [handler for handler in default_handlers if handler[0] not in (OFFERS, FITS)]
+    default_handlers[:] = [*others, *ours]

@@ -17,7 +17,7 @@ from traitlets import Integer
 from labkit.errors import DamagedFile, LabkitError
 from labkit.schedulers.base import JobEnd, JobInfo, JobState, Outcome
 from labkit.settings import Profile
-from labkit_spawners import asking, figures_now, mend, port_report, session_api
+from labkit_spawners import asking, figures_now, mend, port_report, session_api, start_request
 from labkit_spawners.ask_hub import trust_ours_alone
 from labkit_spawners.asked import AskedSpawner, SessionFailed
 from labkit_spawners.certificates import (
@@ -46,6 +46,7 @@ port_report.mount()
 trust_ours_alone()
 mend.mount()
 asking.mount()
+start_request.mount()
 session_api.mount()
 figures_now.mount()
 

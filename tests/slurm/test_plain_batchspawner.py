@@ -29,6 +29,11 @@ role = {{"name": "prometheus", "scopes": ["read:metrics"], "services": ["prometh
 c.JupyterHub.load_roles = [role]
 """
 """As docs/slurm.md has it."""
+FORM = """
+c.Spawner.options_form = '<input name="partition">'
+c.Spawner.options_from_form = lambda form: {name: values[0] for name, values in form.items()}
+"""
+"""A site that asks for something; ours brings its own."""
 MUNGE = Path("/run/munge/munge.socket.2")
 
 
@@ -39,6 +44,8 @@ def hub(cluster: SlurmCluster, request: pytest.FixtureRequest) -> Iterator[Plain
         f"c.Spawner.start_timeout = {START_TIMEOUT_S}\n"
         "c.JupyterHub.tornado_settings = {'slow_spawn_timeout': 0}\n" + FIGURES
     )
+    if not request.param:
+        more += FORM
     with PlainHub(cluster, ours=request.param, profile="whole", more=more).running() as hub:
         yield hub
 
@@ -65,7 +72,8 @@ def taken(hub: PlainHub) -> Iterator[None]:
 @contextmanager
 def bob_waits(hub: PlainHub, bob: Browser) -> Iterator[None]:
     with taken(hub):
-        hub.ask_for_session(bob, "bob")
+        answer = hub.ask_for_session(bob, "bob")
+        assert answer.status in (201, 202), answer.text
         wait_for(lambda: list(hub.jobs("bob").values()) == ["PENDING"], "bob's job")
         yield
 
@@ -97,6 +105,17 @@ def test_the_queue_counts_as_the_start_or_not(hub: PlainHub, bob: Browser):
         else:
             wait_for(lambda: not is_starting(bob), "the hub to give up", 3 * START_TIMEOUT_S)
             wait_for(lambda: hub.jobs("bob") == {}, "the job to be taken out of the queue")
+
+
+def test_a_link_starts_a_session_or_fills_in_the_form(hub: PlainHub, bob: Browser):
+    with taken(hub):
+        option = "profile=whole" if hub.ours else "partition=gpu"
+        page = bob.ask(f"/hub/spawn/bob?opt-{option}")
+        if hub.ours:
+            assert page.status == 200 and "has chosen for you" in page.text
+            assert hub.jobs("bob") == {} and not bob.session("bob")
+        else:
+            wait_for(lambda: list(hub.jobs("bob").values()) == ["PENDING"], "bob's job")
 
 
 def test_who_waits_is_told_why_or_not(hub: PlainHub, bob: Browser):
