@@ -1,6 +1,5 @@
 """In JupyterLab: the time that is left, warnings, more time, and the session given back."""
 
-import json
 import os
 import re
 import signal
