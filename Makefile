@@ -27,7 +27,7 @@ test: $(VENV)/.test ## set up, and pass every test
 	$(BIN)/python -m pytest tests/unit -n 2
 	$(BIN)/python -m pytest tests/ray
 	$(BIN)/python -m pytest tests/hub tests/browser
-	$(BIN)/python -m pytest tests/slurm tests/security
+	$(BIN)/python -m pytest tests/slurm tests/security -n 2 --dist loadfile
 
 check: $(VENV)/.test ## formatting, types, directions of imports, imports of each extra
 	$(BIN)/ruff format --check .

@@ -44,6 +44,13 @@ def why_not() -> str | None:
     return None
 
 
+def number_of_process() -> str:
+    """`LABKIT_SLURM_NUMBER`; of the second process of a test run (pytest -n 2) the next one."""
+    given = os.environ.get("LABKIT_SLURM_NUMBER", "")
+    beside = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return str(int(given or 0) + beside) if beside else given
+
+
 class SlurmCluster:
     """Four nodes, the users alice, bob and carol, and `hub`, which runs no jobs of its own."""
 
@@ -53,7 +60,7 @@ class SlurmCluster:
         Each node says that it has `cores`, as a node need not have what it says.
         """
         self._cores = cores
-        self._number = os.environ.get("LABKIT_SLURM_NUMBER", "") if number is None else str(number)
+        self._number = number_of_process() if number is None else str(number)
         default = f"/tmp/labkit-slurm{self._number}"
         self.folder = Path(os.environ.get("LABKIT_SLURM_DIR", default))
 
