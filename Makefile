@@ -43,7 +43,7 @@ soak: $(VENV)/.test ## what repeats: 20 rounds of the faults, 10,000 attacks
 	$(BIN)/python -m pytest tests/unit --soak -n 2
 	$(BIN)/python -m pytest tests/ray --soak
 	$(BIN)/python -m pytest tests/hub tests/browser --soak
-	$(BIN)/python -m pytest tests/security --soak
+	$(BIN)/python -m pytest tests/slurm tests/security --soak -n 2 --dist loadfile
 
 slurm-up: $(VENV)/.test ## a real Slurm of four nodes on this machine, as root; see tests/slurm/cluster.sh
 	LABKIT_SLURM_PYTHON=$(abspath $(BIN))/python tests/slurm/cluster.sh up

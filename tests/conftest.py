@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from safetensors.numpy import save_file
 
 from labkit.models.catalogue import BaseEntry, add_model, inspect_folder
 from labkit.settings import Site, load_site
+from tests.needs import need
 from tests.slurm.cluster import SlurmCluster, why_not
 
 SETTINGS = """\
@@ -122,9 +122,6 @@ def pets(write_csv: Callable[..., Path]) -> Path:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[SlurmCluster]:
     """Up once. A machine that cannot run it skips these tests, but not in CI."""
-    if reason := why_not():
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+    need(why_not())
     with SlurmCluster().running() as cluster:
         yield cluster

@@ -23,6 +23,7 @@ import pytest
 from labkit.demo import demo_weights
 from labkit.models.catalogue import add_model, inspect_folder
 from labkit.processes import all_processes, environment_value, identify, send_signal
+from tests.needs import need
 from tests.unit.tiny_encoder import save_tiny_encoder
 from tests.waiting import wait_for
 
@@ -44,10 +45,7 @@ def need_chromium() -> None:
         import playwright  # noqa: F401
     except ImportError as error:
         missing = str(error)
-    if missing and os.environ.get("CI") == "true":
-        pytest.fail(missing)
-    if missing:
-        pytest.skip(missing)
+    need(missing)
 
 
 class Lab:

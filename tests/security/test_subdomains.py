@@ -12,9 +12,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.browser.conftest import need_chromium
-from tests.hub.person import chromium
+from tests.hub.person import OpenLab, chromium
 from tests.hub.real_lab import Browser, RealLab, free_ports, real_lab
 from tests.security.front import DOMAIN, web_server
+from tests.slurm.cluster import SlurmCluster
+from tests.slurm.slurm_lab import SlurmLab
 from tests.waiting import wait_for
 
 EVIL = Path(__file__).parent / "evil.html"
@@ -34,7 +36,7 @@ def browsers() -> Iterator[Callable[[], Any]]:
         yield window
 
 
-def sign_in_and_start(page: Any, lab: RealLab, base: str, name: str) -> None:
+def sign_in_and_start(page: Any, lab: OpenLab, base: str, name: str) -> None:
     page.goto(base)
     page.locator("#username_input").fill(name)
     page.locator("#password_input").fill(lab.password)
@@ -98,6 +100,25 @@ def test_a_persons_page_cannot_act_as_another(lab: tuple[RealLab, str]):
         for name in ("hub", "proxy"):
             lab_of_names.kill(name)
             wait_for(lambda: ana.goto(f"{of('ana')}/lab").status == 200, "ana's session")
+
+
+def test_sessions_on_nodes_have_names_of_their_own(cluster: SlurmCluster, tmp_path: Path):
+    """There a certificate holds the nodes' names and the person's, and the proxy asks for his."""
+    (port,) = free_ports(1)
+    base = f"https://{DOMAIN}:{port}"
+    lab = SlurmLab(cluster, hub_settings=f'subdomain_host = "{base}"')
+    with (
+        lab.running(),
+        web_server(tmp_path, port, behind=lab.port),
+        browsers() as window,
+    ):
+        alice = window()
+        sign_in_and_start(alice, lab, base, "alice")
+        own = base.replace(DOMAIN, f"alice.{DOMAIN}")
+        assert alice.url.startswith(f"{own}/user/alice/lab/tree/")
+        assert lab.queue("UserName", "State") == [["alice", "RUNNING"]]
+        lab.kill_hub()
+        wait_for(lambda: alice.goto(f"{own}/user/alice/lab").status == 200, "alice's session")
 
 
 def knock(port: int) -> bytes:

@@ -23,6 +23,14 @@ from tests.waiting import wait_for
 ONLY_ONE = "A node with a GPU for each finger"
 """There is one such node."""
 
+TIMED = """
+[profiles.timed]
+title = "Half an hour"
+cores = 1
+memory = "2 GB"
+time = "30m"
+extend = "30m"
+"""
 PEEK = """
 import getpass, os, socket
 print("I am", getpass.getuser(), "on", socket.gethostname())
@@ -48,7 +56,7 @@ WRITE_NOTEBOOK = """async ([name, code]) => {
 @pytest.fixture(scope="module")
 def lab(cluster: SlurmCluster) -> Iterator[SlurmLab]:
     need_chromium()
-    with SlurmLab(cluster).running() as lab:
+    with SlurmLab(cluster, TIMED).running() as lab:
         yield lab
 
 
@@ -71,10 +79,16 @@ def test_one_waits_behind_the_other_and_neither_gets_at_what_is_the_others(
     alice.shoot("4-session")
 
     bob.sign_in()
+    what_does_not_fit_is_said(bob)
     press_start(bob)
-    # His place, and why he waits.
+    thinks_better_of_it(lab, bob)
+    # He is told when such a node would be free, then his place, and why he waits.
+    only_one = bob.page.locator(".labkit-profile", has_text=ONLY_ONE)
+    only_one.get_by_text("Expected start:").wait_for(timeout=60_000)
+    press_start(bob)
     bob.page.get_by_text(re.compile(r"\bplace 1\b|\bnext\b", re.IGNORECASE)).first.wait_for()
     bob.page.get_by_text(re.compile("waits|waiting", re.IGNORECASE)).first.wait_for()
+    bob.page.get_by_text("Expected start:").wait_for(timeout=60_000)
     bob.inspect("3-waiting")
     assert sorted(lab.queue("UserName", "State", "NodeList")) == [
         ["alice", "RUNNING", "n4"],
@@ -90,6 +104,27 @@ def test_one_waits_behind_the_other_and_neither_gets_at_what_is_the_others(
     is_refused(lab, alice, "/user/bob/lab")
     sees_own_home_alone(lab, bob)
     give_back(lab, bob)
+
+
+def what_does_not_fit_is_said(person: Person) -> None:
+    """By the fold, before anything is sent, with what would fit."""
+    page = person.page
+    page.get_by_role("radio", name="One GPU").check()
+    page.get_by_text("Other amounts").click()
+    page.get_by_label("How many").fill("8")
+    verdict = page.locator("#labkit-verdict")
+    verdict.get_by_text("no node has more than 4").wait_for()
+    person.inspect("2-too-many")
+    page.get_by_label("How many").fill("")
+
+
+def thinks_better_of_it(lab: SlurmLab, person: Person) -> None:
+    """While the job waits in the queue."""
+    wait_for(lambda: lab.record(person.name).get("job_id"), "the job")
+    person.page.get_by_role("button", name="Do not start it").click()
+    person.page.wait_for_url("**/hub/home")
+    wait_for(lambda: [person.name] not in lab.queue("UserName"), "the job to leave the queue")
+    person.page.goto(f"{lab.base}/hub/spawn")
 
 
 def press_start(person: Person) -> None:
@@ -139,7 +174,7 @@ def test_from_sign_in_to_the_result_of_a_run_that_is_a_job_of_ones_own(
     alice = people["alice"]
     give_demo_model(lab, "alice")
     alice.sign_in()
-    alice.page.get_by_role("radio", name="Notebook").check()
+    alice.page.get_by_role("radio", name="Half an hour").check()
     alice.page.get_by_role("button", name="Start", exact=True).click()
     alice.be_in_the_session()  # where "Start here" is open
     alice.shoot("10-start-here")
@@ -170,7 +205,24 @@ def test_from_sign_in_to_the_result_of_a_run_that_is_a_job_of_ones_own(
     alice.shoot("14-result")
     assert json.loads((run / "attempts" / "1" / "status.json").read_text())["state"] == "done"
     assert "2 × " in (run / "attempts" / "1" / "card.md").read_text()
-    give_back(lab, alice)
+    has_more_time_and_gives_it_back(lab, alice)
+
+
+def has_more_time_and_gives_it_back(lab: SlurmLab, person: Person) -> None:
+    """In JupyterLab, by its status bar: Slurm's own word is that the job has more time."""
+    page, dialog = person.page, person.page.get_by_role("dialog")
+    left = page.get_by_role("button", name=re.compile("Half an hour · .* left"))
+    assert ["alice", "30:00"] in lab.queue("UserName", "TimeLimit")
+    left.click()
+    dialog.get_by_role("button", name="Extend by 30 min").click()
+    wait_for(lambda: ["alice", "1:00:00"] in lab.queue("UserName", "TimeLimit"), "more time")
+    page.get_by_role("alert").filter(has_text="This session now has").wait_for()
+    left.click()
+    person.shoot("15-time-left")
+    dialog.get_by_role("button", name="Stop and give back").click()
+    page.get_by_role("button", name="Save, stop and give back").click()
+    page.get_by_role("status").get_by_text("Your session was given back.").wait_for()
+    wait_for(lambda: lab.queue("UserName") == [], "the job's end")
 
 
 def choose_two_nodes(person: Person) -> None:

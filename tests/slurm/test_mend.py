@@ -41,7 +41,7 @@ def no_jobs_of(lab: SlurmLab, user: str) -> bool:
 
 
 def test_a_job_that_a_killed_hub_did_not_live_to_note_is_taken_up(
-    lab: SlurmLab, commands: FaultyCommands
+    lab: SlurmLab, commands: FaultyCommands, soak_round: int
 ):
     alice = lab.browser("alice")
     with commands.wrong("sbatch", "answers-late"):
@@ -81,7 +81,7 @@ def test_a_job_without_a_record_is_ended_and_one_of_another_hub_is_not(
 
 
 def test_what_squeue_fails_to_say_ends_nothing(
-    lab: SlurmLab, alice: Browser, commands: FaultyCommands
+    lab: SlurmLab, alice: Browser, commands: FaultyCommands, soak_round: int
 ):
     record = lab.record("alice")
     for fault in ("fails", "is-cut", "is-slow"):

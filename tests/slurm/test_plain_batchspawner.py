@@ -91,6 +91,14 @@ def test_an_operators_token_reads_the_figures(hub: PlainHub):
     assert prometheus.ask("/hub/metrics").status == 403
 
 
+def figure(hub: PlainHub, name: str, label: str) -> float:
+    """Of the hub's page for Prometheus; the sum of all lines with that label."""
+    text = Browser(hub.base).ask("/hub/metrics", token=OPERATORS).text
+    lines = re.findall(rf"^{name}{{.*{label}.*}} (\S+)$", text, re.MULTILINE)
+    assert lines, f"no {name} with {label}"
+    return sum(map(float, lines))
+
+
 def is_starting(browser: Browser) -> bool:
     return browser.session("bob").get("pending") == "spawn"
 
@@ -151,6 +159,9 @@ def test_a_hub_that_is_killed_forgets_who_waits_or_not(hub: PlainHub, bob: Brows
 def test_an_error_of_squeue_ends_a_session_or_not(hub: PlainHub, bob: Browser):
     hub.ask_for_session(bob, "bob")
     wait_for(lambda: bob.session("bob").get("ready"), "the session")
+    if hub.ours:
+        running = {"labkit_sessions": 'state="running"', "labkit_gpus_held": 'kind="session"'}
+        assert [figure(hub, name, label) for name, label in running.items()] == [1.0, 7.0]
     silent = "The scheduler does not answer about"
     before = hub.log.read_text().count(silent)
     aside = MUNGE.with_name("aside")

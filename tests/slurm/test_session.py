@@ -70,3 +70,23 @@ def test_bob_waits_behind_alice_outlives_the_hub_and_then_starts(lab: SlurmLab):
     ]
     assert bob.ask("/user/bob/lab").status == 200
     bob.stop_session("bob")
+
+
+def test_two_sessions_of_one_person_have_each_its_profile(lab: SlurmLab):
+    alice = lab.browser("alice")
+    start(alice, "alice", "share")
+    alice.ask("/hub/spawn/alice/second")
+    assert alice.ask("/hub/spawn/alice/second", form={"profile": "gpu"}).status == 200
+
+    def both_ready() -> bool:
+        return [each["ready"] for each in alice.sessions("alice").values()] == [True, True]
+
+    wait_for(both_ready, "both sessions")
+    gres = {"gres:shard:2", "gres:gpu:h100:1"}
+    assert {each for (each,) in lab.queue("tres-per-node")} == gres
+    lab.kill_hub()
+    assert both_ready()
+    alice.ask("/hub/api/users/alice/servers/second", method="DELETE", body={})
+    wait_for(lambda: lab.queue("tres-per-node") == [["gres:shard:2"]], "the end of the second")
+    assert alice.ask("/user/alice/lab").status == 200
+    alice.stop_session("alice")

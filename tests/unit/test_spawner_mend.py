@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+from prometheus_client.registry import REGISTRY
 
 from labkit.schedulers.base import JobKind, JobState, Outcome
 from labkit_spawners import mend
@@ -54,9 +55,17 @@ async def rounds(lab, clock, count: int = 3, held=()) -> list[tuple[str, str]]:
     return taken_up
 
 
+def mended(how: str) -> float:
+    """So many, by the hub's own figure."""
+    labels = {"cluster": "here", "mended": how}
+    return REGISTRY.get_sample_value("labkit_orphans_mended_total", labels) or 0.0
+
+
 async def test_a_job_that_was_not_noted_is_taken_up(lab, scheduler, clock):
     put(scheduler, create(lab), user="ana")
+    before = mended("taken up")
     assert await rounds(lab, clock) == [("ana", "")]
+    assert mended("taken up") == before + 1
     assert lab.records.get("ana", "").job_id == "7"
     assert scheduler.cancelled == []
 
