@@ -82,15 +82,11 @@ def looks(looks: Sequence[Look]) -> None:
         say(f"{count(look.num_tokens, 'token')}, {look.num_learnt} learnt{cut}", style="dim")
 
 
+_AROUND = {"read": "{}", "learnt": "⟦{}⟧", "cut": " ✂ {}"}
+
+
 def _marked(look: Look) -> str:
-    kept, end = "", 0
-    for start, stop in look.learnt:
-        start, stop = min(start, look.cut_at), min(stop, look.cut_at)
-        if start < stop:
-            kept += f"{look.text[end:start]}⟦{look.text[start:stop]}⟧"
-            end = stop
-    kept += look.text[end : look.cut_at]
-    return f"{kept} ✂ {look.text[look.cut_at :]}" if look.num_cut else kept
+    return "".join(_AROUND[kind].format(text) for kind, text in look.pieces)
 
 
 def _pieces(plan: "Plan") -> str:

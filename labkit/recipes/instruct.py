@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from labkit.errors import UsageError
-from labkit.models.chat_templates import TEMPLATES
+from labkit.models.catalogue import BaseEntry
+from labkit.models.chat_templates import TEMPLATES, choose_template
 from labkit.recipes.base import (
     COLUMN,
     FILE,
+    LONG,
+    BaseLook,
     Estimate,
     Look,
     Machine,
@@ -55,11 +58,24 @@ class Config(BaseModel):
     """The column that holds the answers."""
     input: str | None = Field(default=None, json_schema_extra=COLUMN)
     """A column that holds what a question is about; it is put below the question."""
-    messages: str | None = Field(default=None, json_schema_extra=COLUMN)
+    messages: str | None = Field(
+        default=None, json_schema_extra={**COLUMN, "instead_of": ["question", "answer", "input"]}
+    )
     """A column that holds whole conversations as JSON; then question and answer are not read."""
-    system: str = Field(default="", max_length=20_000)
+    system: str = Field(
+        default="", max_length=20_000, title="System message", json_schema_extra=LONG
+    )
     """What every conversation begins with: how the model shall answer."""
-    template: str | None = Field(default=None, json_schema_extra={**FILE, "names": [*TEMPLATES]})
+    template: str | None = Field(
+        default=None,
+        title="Chat template",
+        json_schema_extra={
+            **FILE,
+            "names": [*TEMPLATES],
+            "suffix": ".jinja",
+            "left_out": "the model's own",
+        },
+    )
     """How a conversation becomes one text: 'plain', or a Jinja file; else the model's own."""
     method: Literal["lora", "full"] = Field(
         default="lora",
@@ -119,6 +135,22 @@ class Instruct:
     summary = "Tune a language model on questions and answers of your own."
     Config = Config
     input_setting = "question"
+    examples = (
+        "A table with a row for each example: a column with the question, and one with the answer. "
+        "Or a file of whole conversations: JSONL with messages."
+    )
+
+    def guess_columns(self, table: "Table") -> Mapping[str, str]:
+        from labkit.data.check_conversations import guess_conversation_columns
+
+        return guess_conversation_columns(table)
+
+    def look_at_base(self, base: BaseEntry) -> BaseLook:
+        try:
+            choose_template(base, None)
+        except UsageError as error:
+            return BaseLook(facts=["no chat template"], needed={"template": str(error)})
+        return BaseLook(facts=["brings a chat template"], needed={})
 
     def prepare(self, task: Task) -> Prepared:
         from labkit.data.check_conversations import (
@@ -126,7 +158,6 @@ class Instruct:
             check_parts,
             check_test_conversations,
         )
-        from labkit.models.chat_templates import choose_template
         from labkit.paths import write_private
 
         config: Config = task.config
@@ -159,7 +190,6 @@ class Instruct:
         return Prepared(findings=findings, summary=summary, save=save)
 
     def see(self, task: Task, row: int) -> Sequence[Look]:
-        from labkit.models.chat_templates import choose_template
         from labkit.train.chat import Chat
         from labkit.train.decoder import load_tokenizer
 

@@ -133,12 +133,6 @@ def test_losses_of_different_bases_are_not_compared(site: Site, base: BaseEntry)
     assert {figure["differ"] for figure in compared["figures"]} == {None}
 
 
-def test_a_form_of_a_recipe_without_a_view_says_where_it_goes(person: Person):
-    assert person.core.form is not None
-    with pytest.raises(UsageError, match="no view of instruct yet. Start it with .run"):
-        person.core.form.fill({"recipe": "instruct", "base": "thin"})
-
-
 def test_a_loss_that_diverged_is_left_out_of_the_curve(person: Person, site: Site):
     run = new_run(site, "wild", Status(state=RunState.TRAINING))
     (run.last.folder / "metrics.jsonl").write_text(

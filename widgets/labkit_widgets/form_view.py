@@ -1,19 +1,22 @@
 """The form as a browser shows it: plain dictionaries of what to draw. Pure, but for the form."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from labkit.errors import LabkitError
 from labkit.naming import NAME_IN_WORDS
 from labkit.parsing import WrongValues
-from labkit.recipes import RECIPES
+from labkit.recipes import FIRST, RECIPES
+from labkit.recipes.base import ShowsRows
 from labkit.resources import Resources
 from labkit.units import format_memory
 from labkit_widgets.code import cell, command
-from labkit_widgets.fields import as_titles, columns_of, form_fields, title
-from labkit_widgets.form import STEPS, TASKS, Form
-from labkit_widgets.home import written
+from labkit_widgets.fields import as_titles, columns_of, form_fields, instead_of, title
+from labkit_widgets.form import STEPS, Form
+from labkit_widgets.home import files_of_home, written
 from labkit_widgets.plan_view import plan_view
+from labkit_widgets.see import look_view
 from labkit_widgets.table_look import COLUMNS
 from labkit_widgets.where import where_fields, where_title
 
@@ -45,7 +48,7 @@ def form_view(form: Form) -> dict[str, Any]:
 def _step(form: Form, key: str, wrong: dict[str, str]) -> dict[str, Any]:
     given = form.given
     words = {
-        "task": RECIPES.load(given["recipe"]).title if form.config else "",
+        "task": form.recipe.title,
         "base": _base_title(form, given.get("base", "")),
         "data": Path(given["data"]).name if given.get("data") else "",
         "settings": _settings_words(form),
@@ -53,6 +56,8 @@ def _step(form: Form, key: str, wrong: dict[str, str]) -> dict[str, Any]:
     }
     state = "done" if words[key] else "open"
     if key == "data" and (form.data_problem or (form.plan and not form.plan.prepared.usable)):
+        state = "wrong"
+    if key == "base" and form.needed():
         state = "wrong"
     if key == "settings" and set(wrong) - {"base", "data"}:
         state, words[key] = "wrong", "needs a look"
@@ -65,7 +70,7 @@ def _base_title(form: Form, name: str) -> str:
 
 
 def _settings_words(form: Form) -> str:
-    fields = set(form.config.model_fields) - set(columns_of(form.config)) if form.config else set()
+    fields = set(form.config.model_fields) - set(columns_of(form.config))
     changed = len((fields | set(Resources.model_fields)) & set(form.given))
     return f"{changed} changed" if changed else "as recommended"
 
@@ -74,13 +79,12 @@ def _task(form: Form) -> dict[str, Any]:
     choices = [
         {"key": name, "title": recipe.title, "summary": recipe.summary}
         for name, recipe in RECIPES.all().items()
-        if name in TASKS
     ]
-    return {"choices": choices, "chosen": form.given.get("recipe", "")}
+    choices.sort(key=lambda choice: choice["key"] != FIRST)
+    return {"choices": choices, "chosen": form.given["recipe"]}
 
 
 def _base(form: Form) -> dict[str, Any]:
-    fitting = form.bases()
     choices = [
         {
             "key": name,
@@ -89,17 +93,20 @@ def _base(form: Form) -> dict[str, Any]:
                 f"{max(0.1, entry.num_parameters / 1e6):,.3g} million weights",
                 f"licence {entry.licence}",
                 ", ".join(entry.languages) or "languages unknown",
-                f"reads {entry.max_tokens} tokens",
+                f"reads {entry.max_tokens:,} tokens",
+                *look.facts,
             ],
         }
-        for name, entry in form.catalogue.entries.items()
-        if name in fitting
+        for name, look in form.base_looks.items()
+        for entry in [form.catalogue.entries[name]]
     ]
+    look = form.base_looks.get(form.given.get("base", ""))
     return {
         "choices": choices,
         "chosen": form.given.get("base", ""),
         "broken": list(form.catalogue.broken.values()),
         "catalogue": str(form.site.catalogue),
+        "needed": [field for field in _fields(form, {}) if look and field["key"] in look.needed],
     }
 
 
@@ -110,9 +117,26 @@ def _data(form: Form, doing: dict[str, str]) -> dict[str, Any]:
         "test": _file(form.given.get("test")),
         "busy": doing.get("look") or doing.get("check") or "",
         "problem": form.data_problem or as_titles(form.plan_problem, Resources),
+        "help": form.recipe.examples,
         "preview": _preview(form),
         "columns": _columns(form),
         "check": plan_view(form.plan) if form.plan else None,
+        "see": _see(form, doing),
+    }
+
+
+def _see(form: Form, doing: dict[str, str]) -> dict[str, Any] | None:
+    """The box that shows a row as the model would see it; None where it sees the row as it is."""
+    if form.look is None or not form.look.numbers or not isinstance(form.recipe, ShowsRows):
+        return None
+    first, seen = form.look.numbers[0], form.seen
+    return {
+        "first": first,
+        "last": form.look.last,
+        "row": seen.row if seen else str(first),
+        "busy": doing.get("see", ""),
+        "problem": as_titles(seen.problem, form.config) if seen else "",
+        "looks": [look_view(look) for look in seen.looks] if seen else [],
     }
 
 
@@ -143,35 +167,39 @@ def _preview(form: Form) -> dict[str, Any] | None:
 
 
 def _columns(form: Form) -> list[dict[str, Any]]:
-    """For each role of a column: the columns to choose from."""
-    config = form.config
-    if config is None or form.look is None:
+    """For each role of a column that is read: the columns to choose from."""
+    if form.look is None:
         return []
-    fields = config.model_fields
+    fields = form.config.model_fields
+    unread = {other for role in columns_of(form.config) if form.given.get(role)
+              for other in instead_of(fields[role])}  # fmt: skip
     return [
         {
             "key": role,
             "title": title(role, fields[role]),
             "help": fields[role].description,
-            "value": form.given.get(role, fields[role].default),
+            "value": form.given.get(role, fields[role].default) or "",
             "choices": form.look.columns,
+            "optional": fields[role].default is None,
         }
-        for role in columns_of(config)
+        for role in columns_of(form.config)
+        if role not in unread
     ]
 
 
+def _fields(form: Form, wrong: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The recipe's settings that are no column, with what must be given said beside them."""
+    fields = list(form_fields(form.config, form.given, {**wrong, **form.needed()}))
+    for field in fields:
+        if suffix := field["suffix"]:
+            found = [f"~/{name}" for name in files_of_home(suffix)]
+            field["choices"] = [*field["choices"], *({"value": f, "title": f} for f in found)]
+    return fields
+
+
 def _settings(form: Form, doing: dict[str, str], wrong: dict[str, str]) -> dict[str, Any]:
-    if form.config is None:
-        return {
-            "sight": [],
-            "more": [],
-            "machine": [],
-            "machine_title": "",
-            "busy": "",
-            "problem": "",
-        }
     clusters = list(form.site.clusters)
-    fields = list(form_fields(form.config, form.given, wrong))
+    fields = _fields(form, wrong)
     return {
         "sight": [field for field in fields if field["in_sight"]],
         "more": [field for field in fields if not field["in_sight"]],
