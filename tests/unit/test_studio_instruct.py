@@ -14,6 +14,7 @@ pytest.importorskip("anywidget")
 pytest.importorskip("torch")
 
 from labkit.cli import main as cli
+from labkit.demo import toy_command
 from labkit.errors import LabkitError
 from labkit.models.catalogue import add_model, inspect_folder
 from labkit.recipes.base import Look
@@ -132,6 +133,15 @@ def test_without_a_fitting_base_the_step_says_what_to_do(person: Person, site: S
     form = person.does("try_sample")["form"]
     assert form["step"] == "base" and form["base"]["choices"] == []
     assert form["base"]["catalogue"] == str(site.catalogue)
+    assert form["base"]["toy"] == "labkit models toy"
+    person.does("choose_task", recipe="text-classification")
+    assert person.form["base"]["toy"] == ""
+
+
+def test_a_site_with_a_sign_in_of_its_own_names_no_toy(site: Site):
+    hub = site.hub.model_copy(update={"authenticator": "pam"})
+    assert toy_command(site, "instruct") == "labkit models toy"
+    assert toy_command(site.model_copy(update={"hub": hub}), "instruct") == ""
 
 
 # The data.

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from labkit.demo import toy_command
 from labkit.errors import LabkitError
 from labkit.naming import NAME_IN_WORDS
 from labkit.parsing import WrongValues
@@ -106,6 +107,7 @@ def _base(form: Form) -> dict[str, Any]:
         "chosen": form.given.get("base", ""),
         "broken": list(form.catalogue.broken.values()),
         "catalogue": str(form.site.catalogue),
+        "toy": toy_command(form.site, form.given["recipe"]),
         "needed": [field for field in _fields(form, {}) if look and field["key"] in look.needed],
     }
 

@@ -68,10 +68,14 @@ function baseStep(form, ui, send) {
     base.broken.map((said) => message("warning", said)),
     base.choices.length
       ? choices("Base model", base.choices, base.chosen, (key) => send({ do: "choose_base", base: key }), ui)
-      : empty("No base model for this task yet", `Ask who runs this site to add one: “labkit models add FOLDER” in a terminal. It then appears in ${base.catalogue}.`, button("Look again", () => send({ do: "go_to", step: "base" }))),
+      : empty("No base model for this task yet", `Ask who runs this site to add one: “labkit models add FOLDER” in a terminal. It then appears in ${base.catalogue}.${toyWords(base.toy)}`, button("Look again", () => send({ do: "go_to", step: "base" }))),
     base.needed.map((item) => field(item, send, ui.id)),
     turn(send, "task", "data", { disabled: !base.chosen }),
   ];
+}
+
+function toyWords(command) {
+  return command && ` Only to see how it works, “${command}” makes a toy in about a minute.`;
 }
 
 /** One of several, as cards. */
