@@ -179,15 +179,26 @@ class Look:
         return [piece for piece in found if piece[1]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class RowLook:
+    """A row of a person's file as the model would see it."""
+
+    row: int
+    """Its number."""
+    looks: Sequence[Look]
+    """The examples that it gives; none where it is not there, or cannot be one."""
+    note: str
+    """Why it is left out, or what of it is; empty where all is learnt from."""
+
+
 @runtime_checkable
 class ShowsRows(Protocol):
     """A recipe that can show what its model would see of a row."""
 
-    def see(self, task: Task, row: int) -> Sequence[Look]:
-        """The examples that the row of the person's file gives, before anything is tuned.
+    def see(self, task: Task, rows: Sequence[int]) -> Sequence[RowLook]:
+        """Those rows of the person's file, by number, before anything is tuned.
 
-        It needs the base model's tokenizer, not its weights. Raises UsageError for a row that is
-        not there or cannot be learnt from.
+        It needs the base model's tokenizer, not its weights.
         """
         ...
 

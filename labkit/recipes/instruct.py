@@ -21,10 +21,10 @@ from labkit.recipes.base import (
     LONG,
     BaseLook,
     Estimate,
-    Look,
     Machine,
     Prediction,
     Prepared,
+    RowLook,
     Task,
     TrainContext,
     Unanswered,
@@ -189,33 +189,20 @@ class Instruct:
 
         return Prepared(findings=findings, summary=summary, save=save)
 
-    def see(self, task: Task, row: int) -> Sequence[Look]:
+    def see(self, task: Task, rows: Sequence[int]) -> Sequence[RowLook]:
+        from labkit.recipes._instruct_see import see_rows
         from labkit.train.chat import Chat
         from labkit.train.decoder import load_tokenizer
 
         config: Config = task.config
         template = choose_template(task.base, config.template)
         table, found, findings = _read(task.data, config)
-        if row not in found.rows:
-            why = [f" {one.message}" for one in findings if row in one.rows]
-            raise UsageError(f"{table.path.name} has no usable row {row}.{' '.join(why)}")
         chat = Chat(
             tokenizer=load_tokenizer(task.base.path),
             template=template,
             max_tokens=min(config.max_tokens, task.base.max_tokens),
         )
-        messages = found.messages[list(found.rows).index(row)]
-        return [
-            Look(
-                text=seen.text,
-                learnt=seen.learnt_spans,
-                cut_at=seen.cut_at,
-                num_tokens=len(seen.ids_T),
-                num_learnt=seen.num_learnt,
-                num_cut=seen.num_cut,
-            )
-            for seen in chat.see([messages], [row])
-        ]
+        return see_rows(chat, rows, found, findings, table.path.name)
 
     def estimate(self, task: Task, summary: Mapping[str, Any], machine: Machine) -> Estimate:
         config: Config = task.config

@@ -17,7 +17,7 @@ from labkit.cli import main as cli
 from labkit.demo import toy_command
 from labkit.errors import LabkitError
 from labkit.models.catalogue import add_model, inspect_folder
-from labkit.recipes.base import Look
+from labkit.recipes.base import Look, RowLook
 from labkit.runs.spec import RunSpec, spec_from_flat
 from labkit.settings import Site
 from labkit_widgets import see
@@ -197,11 +197,11 @@ LOOK = Look(text="<b>ask</b> say it now", learnt=[(11, 21)], cut_at=17, num_toke
 def test_a_row_is_shown_in_pieces(asker: Person, monkeypatch: pytest.MonkeyPatch):
     asked: list[tuple[RunSpec, int]] = []
 
-    def look(spec: RunSpec, row: int) -> list[Look]:
+    def look(spec: RunSpec, row: int) -> dict[int, RowLook]:
         asked.append((spec, row))
-        return [LOOK]
+        return {n: RowLook(row=n, looks=[LOOK], note="") for n in (row, row + 1)}
 
-    monkeypatch.setattr("labkit_widgets.form.see_row", look)
+    monkeypatch.setattr("labkit_widgets.form.see_rows", look)
     box = asker.does("choose_file", path="qa.csv")["form"]["data"]["see"]
     assert (box["first"], box["last"], box["row"], box["looks"]) == (2, 61, "2", [])
     box = asker.does("see", row="7")["form"]["data"]["see"]
@@ -216,20 +216,22 @@ def test_a_row_is_shown_in_pieces(asker: Person, monkeypatch: pytest.MonkeyPatch
         ],
         "tokens": 21, "learnt": 6, "cut": 4,
     }  # fmt: skip
+    assert asker.does("see", row="8")["form"]["data"]["see"]["looks"] == [shown]
+    assert len(asked) == 1  # the next row was known
     box = asker.does("set_value", key="system", value="Be kind.")["form"]["data"]["see"]
-    assert box["looks"] == []  # which were of another text
+    assert (box["row"], box["looks"]) == ("8", [])  # they were of another text
 
 
 def test_why_a_row_cannot_be_shown_stands_in_the_box(asker: Person, add_decoder, monkeypatch):
-    def refuse(spec: RunSpec, row: int) -> list[Look]:
-        raise LabkitError(f"qa.csv has no usable row {row}.")
+    def refuse(spec: RunSpec, row: int) -> dict[int, RowLook]:
+        raise LabkitError("Not now.")
 
-    monkeypatch.setattr("labkit_widgets.form.see_row", refuse)
+    monkeypatch.setattr("labkit_widgets.form.see_rows", refuse)
     asker.does("choose_file", path="qa.csv")
-    for row, why in {"99": "no usable row 99", "x": "'x' is no row's number"}.items():
+    for row, why in {"99": "Not now.", "x": "'x' is no row's number", "": "'' is no"}.items():
         sees = asker.does("see", row=row)
         box = sees["form"]["data"]["see"]
-        assert why in box["problem"] and box["row"] == row and sees["notice"] is None
+        assert why in box["problem"] and box["row"] == (row or "2") and sees["notice"] is None
     add_decoder("mute", template=None)
     asker.does("go_to", step="base")
     asker.does("choose_base", base="mute")
@@ -242,16 +244,18 @@ def test_a_recipe_of_whole_rows_has_no_such_box(person: Person, mine: Path):
 
 def test_the_terminals_own_look_is_what_is_shown(site: Site, home: Path, tmp_path: Path):
     add_model(site.catalogue, inspect_folder(save_tiny_decoder(tmp_path / "toy"), name="toy"))
-    data = write_questions(home / "qa.csv", 3)
-    keys = {"recipe": "instruct", "base": "toy", "data": str(data)}
-    spec = spec_from_flat(keys, source="test")
-    (look,) = see.see_row(spec, 3)
+    keys = {"recipe": "instruct", "base": "toy", "data": str(write_questions(home / "qa.csv", 9))}
+    found = see.see_rows(spec_from_flat(keys, source="test"), 7)
+    assert list(found) == list(range(2, 22))
+    (look,) = found[3].looks
     assert look.pieces == [
         ("read", "<|user|>1: what about green?<|assistant|>"),
         ("learnt", "go<|end|>"),
     ]
-    with pytest.raises(LabkitError, match=r"^qa\.csv has no usable row 9\.$"):
-        see.see_row(spec, 9)
+    assert (found[3].note, found[11].note) == ("", "qa.csv has no usable row 11.")
+    spec = spec_from_flat({**keys, "question": "nothing"}, source="test")
+    with pytest.raises(LabkitError, match=r"^qa\.csv has no column 'nothing'"):
+        see.see_rows(spec, 7)
 
 
 # Settings and code.

@@ -4,9 +4,8 @@ It holds what a person typed, flat, as the keys of a spec; what is right is deci
 the recipe and the plan, as at every other door.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from labkit.models.catalogue import Catalogue, list_models
 from labkit.parsing import WrongValues
 from labkit.recipes import FIRST, RECIPES
 from labkit.recipes.base import BaseLook, LooksAtBases, Recipe
-from labkit.recipes.base import Look as RowLook
 from labkit.runs.folder import Run
 from labkit.runs.spec import RunSpec, flat_keys, spec_from_flat
 from labkit.runs.submit import Plan, plan_run, submit_run
@@ -28,21 +26,12 @@ from labkit_widgets import acts
 from labkit_widgets.background import Background, alone
 from labkit_widgets.fields import columns_of
 from labkit_widgets.home import in_home, list_home, sample_file
-from labkit_widgets.see import see_row
+from labkit_widgets.see import Box, see_rows
 from labkit_widgets.table_look import Look, look_at
 from labkit_widgets.where import Where, ask_where
 
 STEPS = ("task", "base", "data", "settings", "start")
 _SOURCE = "the form"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Seen:
-    """A row as it was looked at: by its number as it was typed."""
-
-    row: str
-    looks: Sequence[RowLook] = ()
-    problem: str = ""
 
 
 class Form:
@@ -61,8 +50,8 @@ class Form:
         self.where: Where | None = None
         """What the chosen cluster has; None until it is known."""
         self.where_problem = ""
-        self.seen: Seen | None = None
-        """The row that was looked at last; None for none of the run as it is now."""
+        self.box = Box()
+        """The row that is looked at, of the run as it is now."""
         self.catalogue = Catalogue(entries={}, broken={})
         self.base_looks: dict[str, BaseLook] = {}
         """Of each fitting base model, what the recipe says of it."""
@@ -203,23 +192,21 @@ class Form:
             self.check()
 
     def see(self, act: acts.See) -> None:
-        """Look at a row as the model would see it, in the background."""
+        """Look at a row as the model would see it, in the background where it is not yet known."""
+        box = self.box
+        box.row, box.problem = act.row, ""
         if not act.row.isdecimal():
-            self.seen = Seen(row=act.row, problem=f"{act.row!r} is no row's number, such as 7.")
+            box.problem = f"{act.row!r} is no row's number, such as 7."
             return
         try:
             spec = self.spec()
         except UsageError as error:
-            self.seen = Seen(row=act.row, problem=str(error))
+            box.problem = str(error)
             return
-
-        def done(looks: Sequence[RowLook]) -> None:
-            self.seen = Seen(row=act.row, looks=looks)
-
-        if "see" not in self.background.doing():
-            self.seen = Seen(row=act.row)
-            work = partial(see_row, spec, int(act.row))
-            self.background.run("see", f"Looking at row {act.row} …", work, done)
+        row = int(act.row)
+        if row not in box.known and "see" not in self.background.doing():
+            words = f"Looking at row {row} …"
+            self.background.run("see", words, lambda: see_rows(spec, row), box.known.update)
 
     def start(self, act: acts.Start) -> None:
         """Submit the run, from the plan that is shown where nothing has changed since."""
@@ -302,8 +289,8 @@ class Form:
             self.data_problem = sentence
         elif kind == "where":
             self.where, self.where_problem = None, sentence
-        elif kind == "see" and self.seen:
-            self.seen = replace(self.seen, problem=sentence)
+        elif kind == "see":
+            self.box.problem = sentence
         elif kind in ("check", "start"):
             self.plan_problem = sentence
         else:
@@ -335,7 +322,7 @@ class Form:
     def forget_plan(self) -> None:
         for kind in ("check", "see"):
             self.background.forget(kind)
-        self.plan, self.plan_problem, self.seen = None, "", None
+        self.plan, self.plan_problem, self.box = None, "", Box(row=self.box.row)
 
     def _list(self) -> None:
         try:

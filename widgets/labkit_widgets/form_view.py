@@ -17,7 +17,6 @@ from labkit_widgets.fields import as_titles, columns_of, form_fields, instead_of
 from labkit_widgets.form import STEPS, Form
 from labkit_widgets.home import files_of_home, written
 from labkit_widgets.plan_view import plan_view
-from labkit_widgets.see import look_view
 from labkit_widgets.table_look import COLUMNS
 from labkit_widgets.where import where_fields, where_title
 
@@ -131,14 +130,14 @@ def _see(form: Form, doing: dict[str, str]) -> dict[str, Any] | None:
     """The box that shows a row as the model would see it; None where it sees the row as it is."""
     if form.look is None or not form.look.numbers or not isinstance(form.recipe, ShowsRows):
         return None
-    first, seen = form.look.numbers[0], form.seen
+    first, box = form.look.numbers[0], form.box.view()
     return {
+        **box,
         "first": first,
         "last": form.look.last,
-        "row": seen.row if seen else str(first),
+        "row": box["row"] or str(first),
         "busy": doing.get("see", ""),
-        "problem": as_titles(seen.problem, form.config) if seen else "",
-        "looks": [look_view(look) for look in seen.looks] if seen else [],
+        "problem": as_titles(box["problem"], form.config),
     }
 
 

@@ -179,7 +179,7 @@ function seeBox(see, ui, send) {
 const PIECES = { read: "span", learnt: "mark", cut: "s" };
 
 function seenText(look) {
-  const cut = look.cut ? `, ${look.cut.toLocaleString("en")} cut off at the end: they are neither read nor learnt (see the setting Max tokens)` : "";
+  const cut = look.cut ? `, ${look.cut.toLocaleString("en")} cut off at the end` : "";
   return [
     h("pre.lk-seen-text", { tabindex: "0", role: "group", "aria-label": "What the model sees" }, look.pieces.map((piece) => h(PIECES[piece.kind], null, piece.text))),
     h("p.lk-hint", null, `${look.tokens.toLocaleString("en")} tokens, ${look.learnt.toLocaleString("en")} learnt${cut}.`),
