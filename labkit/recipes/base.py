@@ -241,6 +241,8 @@ class Recipe(Protocol):
     """The setting that names the column which `predict` answers."""
     examples: str
     """What a table to learn from holds, in a sentence."""
+    validates: str
+    """What its validation accuracy is a share of, as in 'texts that get the right label'."""
 
     def guess_columns(self, table: "Table") -> Mapping[str, str]:
         """Of each setting that names a column, the column that seems to be meant.

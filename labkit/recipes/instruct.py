@@ -80,9 +80,7 @@ class Config(BaseModel):
     method: Literal["lora", "full"] = Field(
         default="lora",
         title="What is tuned",
-        json_schema_extra=in_sight(
-            lora="Small adapters in the model (lora)", full="The whole model"
-        ),
+        json_schema_extra=in_sight(lora="Small adapters in it (lora)", full="The whole model"),
     )
     """What is tuned: small adapters in the model (lora), or the whole model."""
     epochs: int = Field(
@@ -139,6 +137,7 @@ class Instruct:
         "A table with a row for each example: a column with the question, and one with the answer. "
         "Or a file of whole conversations: JSONL with messages."
     )
+    validates = "tokens of the answers that it finds the likeliest"
 
     def guess_columns(self, table: "Table") -> Mapping[str, str]:
         from labkit.data.check_conversations import guess_conversation_columns

@@ -129,6 +129,7 @@ class TextClassification:
         "A table with a row for each example: a column with the text, and one with the label that "
         "a person gave it."
     )
+    validates = "texts that get the right label"
 
     def guess_columns(self, table: "Table") -> Mapping[str, str]:
         from labkit.data.check import guess_columns

@@ -14,7 +14,7 @@ pytest.importorskip("anywidget")
 pytest.importorskip("torch")
 
 from labkit.cli import main as cli
-from labkit.demo import toy_command
+from labkit.demo import SAMPLES, toy_command
 from labkit.errors import LabkitError
 from labkit.models.catalogue import add_model, inspect_folder
 from labkit.recipes.base import Look, RowLook
@@ -84,6 +84,13 @@ def test_another_task_keeps_the_file_and_what_holds_there_too(asker: Person, hom
     given = asker.core.form.given  # type: ignore[union-attr]
     assert given["base"] == "talker" and "method" not in given and "text" not in given
     assert asker.form["data"]["check"]["usable"]
+
+
+def test_a_task_without_sample_data_offers_none(asker: Person, monkeypatch: pytest.MonkeyPatch):
+    assert asker.form["sample"]
+    monkeypatch.delitem(SAMPLES, "instruct")
+    assert not asker.form["sample"]
+    assert "no sample data for 'Answers" in asker.does("try_sample")["notice"]["text"]
 
 
 # The base model.
@@ -220,6 +227,8 @@ def test_a_row_is_shown_in_pieces(asker: Person, monkeypatch: pytest.MonkeyPatch
     assert len(asked) == 1  # the next row was known
     box = asker.does("set_value", key="system", value="Be kind.")["form"]["data"]["see"]
     assert (box["row"], box["looks"]) == ("8", [])  # they were of another text
+    box = asker.does("try_sample")["form"]["data"]["see"]
+    assert (box["row"], box["last"]) == ("2", 121)
 
 
 def test_why_a_row_cannot_be_shown_stands_in_the_box(asker: Person, add_decoder, monkeypatch):

@@ -77,6 +77,11 @@ class Form:
         return RECIPES.load(self.given["recipe"])
 
     @property
+    def sample(self) -> str | None:
+        """The name of the table to try the chosen recipe with; None where it has none."""
+        return SAMPLES.get(self.given["recipe"])
+
+    @property
     def config(self) -> type[BaseModel]:
         """The settings of the chosen recipe."""
         return self.recipe.Config
@@ -109,12 +114,14 @@ class Form:
 
     def try_sample(self, act: acts.TrySample) -> None:
         """All defaults with the sample table, one click before the start."""
+        if self.sample is None:
+            raise UsageError(f"There is no sample data for {self.recipe.title!r}.")
         self.given = {"recipe": self.given["recipe"]}
         self.refresh()
         if not self.given.get("base"):
             self.step = "base"  # whose empty state says what to do
             return
-        self.given["data"] = str(sample_file(SAMPLES[self.given["recipe"]]))
+        self.given["data"] = str(sample_file(self.sample))
         self.step = "base" if self.needed() else "start"
         self._read_data()
 
@@ -317,7 +324,7 @@ class Form:
 
     def _forget_data(self) -> None:
         self.background.forget("look")
-        self.look, self.data_problem = None, ""
+        self.look, self.data_problem, self.box = None, "", Box()
 
     def forget_plan(self) -> None:
         for kind in ("check", "see"):

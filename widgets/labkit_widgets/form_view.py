@@ -35,6 +35,7 @@ def form_view(form: Form) -> dict[str, Any]:
     doing, wrong = form.background.doing(), form.wrong()
     return {
         "step": form.step,
+        "sample": form.sample is not None,
         "steps": [_step(form, key, wrong) for key in STEPS],
         "task": _task(form),
         "base": _base(form),

@@ -11,7 +11,7 @@ function formPage(view, ui, send) {
       h("div", null, h("h2", null, "Tune a model on your own data"),
         h("p", null, "Your data stays on this lab's own computers. Nothing is sent elsewhere.")),
       h("div.lk-intro-actions", null,
-        button("Try with sample data", () => send({ do: "try_sample" }), { kind: form.step === "task" ? "primary" : "plain" }),
+        form.sample && button("Try with sample data", () => send({ do: "try_sample" }), { kind: form.step === "task" ? "primary" : "plain" }),
         button("My runs", () => send({ do: "open_runs" }), { kind: "plain" }))),
     stepper(form, send),
     h("section.lk-step", { key: form.step, "aria-label": form.steps.find((s) => s.key === form.step).title }, step(form, ui, send)),
@@ -166,7 +166,7 @@ function seeBox(see, ui, send) {
   const show = (event) => { event.preventDefault(); if (!see.busy) send({ do: "see", row: event.target.elements.row.value.trim() }); };
   return [
     h("p.lk-hint", null, "The text that a row becomes. It learns to write what is marked, and only reads the rest."),
-    h("form.lk-inline", { onsubmit: show },
+    h("form.lk-inline.lk-see", { onsubmit: show },
       h("div.lk-field", null, h("label", { for: id }, "Row"), h("input", { id, name: "row", type: "text", inputmode: "numeric", maxlength: "12", value: see.row, autocomplete: "off" })),
       h("button.lk-button.lk-plain", { type: "submit", "aria-disabled": see.busy ? "true" : null }, "Show"),
       button("‹ Row before", go(row - 1), { disabled: Boolean(see.busy) || !(row > see.first) }),
