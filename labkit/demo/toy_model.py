@@ -23,7 +23,7 @@ from labkit.paths import private_folder
 
 NAME = "toy"
 TITLE = "Toy, 3 million weights: it shows the way, it knows nothing"
-NUM_STEPS = 300
+NUM_STEPS = 200
 BATCH_SIZE, WINDOW_TOKENS = 8, 128
 VOCABULARY = 4096
 LEARNING_RATE, WARM_UP_STEPS = 3e-3, 20

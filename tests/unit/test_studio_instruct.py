@@ -126,6 +126,8 @@ def test_a_base_without_a_template_asks_for_one_at_once(asker: Person, add_decod
         assert asker.does("go_to", step="start")["form"]["start"]["ready"]
     form = asker.does("set_value", key="template", value="nowhere.jinja")["form"]
     assert "There is no chat template 'nowhere.jinja'" in form["start"]["problem"]
+    form = asker.does("choose_base", base="talker")["form"]  # which has its own again
+    assert form["base"]["needed"] == [] and "template" not in asker.core.form.given  # type: ignore[union-attr]
 
 
 def test_one_click_leads_to_the_start_with_the_sample_of_the_task(asker: Person):

@@ -151,7 +151,10 @@ class Form:
     def choose_base(self, act: acts.ChooseBase) -> None:
         if act.base not in self.catalogue.entries:
             raise UsageError(f"There is no base model {act.base!r}.")
+        before = self.base_needs
         self.given["base"] = act.base
+        for key in before.keys() - self.base_needs.keys():  # given since the other lacked it
+            self.given.pop(key, None)
         self.forget_plan()
 
     def open_folder(self, act: acts.OpenFolder) -> None:
@@ -242,11 +245,15 @@ class Form:
             return {"": str(error)}
         return {}
 
-    def needed(self) -> dict[str, str]:
-        """Settings that the chosen base model makes necessary and that are not given; why."""
+    @property
+    def base_needs(self) -> Mapping[str, str]:
+        """Settings that the chosen base model makes necessary, and why."""
         look = self.base_looks.get(self.given.get("base", ""))
-        needed = look.needed if look else {}
-        return {key: why for key, why in needed.items() if key not in self.given}
+        return look.needed if look else {}
+
+    def needed(self) -> dict[str, str]:
+        """Those of them that are not given."""
+        return {key: why for key, why in self.base_needs.items() if key not in self.given}
 
     def missing(self) -> str:
         """What must be chosen before there is a spec; empty for nothing."""

@@ -6,10 +6,11 @@ from typing import Any
 
 from labkit.demo import toy_command
 from labkit.errors import LabkitError
+from labkit.models.catalogue import BaseEntry
 from labkit.naming import NAME_IN_WORDS
 from labkit.parsing import WrongValues
 from labkit.recipes import FIRST, RECIPES
-from labkit.recipes.base import ShowsRows
+from labkit.recipes.base import BaseLook, ShowsRows
 from labkit.resources import Resources
 from labkit.units import format_memory
 from labkit_widgets.code import cell, command
@@ -86,29 +87,28 @@ def _task(form: Form) -> dict[str, Any]:
 
 
 def _base(form: Form) -> dict[str, Any]:
-    choices = [
-        {
-            "key": name,
-            "title": entry.title or name,
-            "facts": [
-                f"{max(0.1, entry.num_parameters / 1e6):,.3g} million weights",
-                f"licence {entry.licence}",
-                ", ".join(entry.languages) or "languages unknown",
-                f"reads {entry.max_tokens:,} tokens",
-                *look.facts,
-            ],
-        }
-        for name, look in form.base_looks.items()
-        for entry in [form.catalogue.entries[name]]
-    ]
-    look = form.base_looks.get(form.given.get("base", ""))
+    looks = form.base_looks.items()
     return {
-        "choices": choices,
+        "choices": [_base_choice(form.catalogue.entries[name], look) for name, look in looks],
         "chosen": form.given.get("base", ""),
         "broken": list(form.catalogue.broken.values()),
         "catalogue": str(form.site.catalogue),
         "toy": toy_command(form.site, form.given["recipe"]),
-        "needed": [field for field in _fields(form, {}) if look and field["key"] in look.needed],
+        "needed": [field for field in _fields(form, {}) if field["key"] in form.base_needs],
+    }
+
+
+def _base_choice(entry: BaseEntry, look: BaseLook) -> dict[str, Any]:
+    return {
+        "key": entry.name,
+        "title": entry.title or entry.name,
+        "facts": [
+            f"{max(0.1, entry.num_parameters / 1e6):,.3g} million weights",
+            f"licence {entry.licence}",
+            ", ".join(entry.languages) or "languages unknown",
+            f"reads {entry.max_tokens:,} tokens",
+            *look.facts,
+        ],
     }
 
 
