@@ -34,16 +34,18 @@ def _unusable(row: int, findings: "Sequence[Finding]", file: str) -> RowLook:
 
 def _seen(chat: Chat, row: int, messages: Messages) -> RowLook:
     refused: list[Refused] = []
+    read = read_part(chat, Talks(messages=[messages], rows=[row]))
+    is_learnt = bool(read.examples)
     looks = [
         Look(
             text=seen.text,
-            learnt=seen.learnt_spans,
+            learnt=seen.learnt_spans if is_learnt else [],
             cut_at=seen.cut_at,
             num_tokens=len(seen.ids_T),
-            num_learnt=seen.num_learnt,
+            num_learnt=seen.num_learnt if is_learnt else 0,
             num_cut=seen.num_cut,
         )
         for seen in chat.see([messages], [row], refused)
     ]
-    notes = refused or read_part(chat, Talks(messages=[messages], rows=[row])).notes("learnt")
+    notes = refused or read.notes("learnt")
     return RowLook(row=row, looks=looks, note=" ".join(map(str, notes)))

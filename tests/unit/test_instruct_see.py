@@ -58,6 +58,7 @@ def test_a_row_that_cannot_be_learnt_says_why(toy: BaseEntry, odd: Path):
     assert found[2].note == ""
     assert found[3].note == "qa.csv has no usable row 3. 1 row left out: no question."
     assert "row 4 has a token in it with which the template tells who speaks" in found[4].note
+    assert (found[4].looks[0].learnt, found[4].looks[0].num_learnt) == ([], 0)
     assert found[5].note == "Row 5: the chat template refuses it: Too long."
     assert found[99].note == "qa.csv has no usable row 99."
 

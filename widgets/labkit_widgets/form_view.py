@@ -193,6 +193,8 @@ def _fields(form: Form, wrong: Mapping[str, str]) -> list[dict[str, Any]]:
     """The recipe's settings that are no column, with what must be given said beside them."""
     fields = list(form_fields(form.config, form.given, {**wrong, **form.needed()}))
     for field in fields:
+        if field["key"] in form.base_needs:
+            field["placeholder"] = "choose one, or type a file's name"
         if suffix := field["suffix"]:
             found = [f"~/{name}" for name in files_of_home(suffix)]
             field["choices"] = [*field["choices"], *({"value": f, "title": f} for f in found)]
