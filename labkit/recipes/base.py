@@ -8,7 +8,7 @@ It never learns whether a notebook, a terminal or a program asked, nor on which 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 from pydantic.config import JsonDict
@@ -20,19 +20,24 @@ from labkit.models.catalogue import BaseEntry
 if TYPE_CHECKING:
     from polars import DataFrame
 
+    from labkit.data.load import Table
     from labkit.train.workers import Workers
 
 COLUMN: JsonDict = {"column": True}
 """Marks a setting that names a column of the person's table: a form asks for it beside the table.
 
-It is given to a `Config`'s field as `json_schema_extra`.
+It is given to a `Config`'s field as `json_schema_extra`. Beside it, `instead_of` lists the settings
+of columns that are not read where this one is named.
 """
 
+LONG: JsonDict = {"long": True}
+"""Marks a setting whose text may have several lines."""
 
 FILE: JsonDict = {"file": True}
 """Marks a setting that may name a file; a relative one is relative to the spec's own file.
 
-Beside it, `names` lists what is no file's name: what labkit itself brings.
+Beside it, `names` lists what is no file's name: what labkit itself brings; `suffix` is how such
+files end, and `left_out` says in words what it is without one.
 """
 
 
@@ -141,6 +146,10 @@ class Unanswered:
     reason: str
 
 
+Piece = tuple[Literal["read", "learnt", "cut"], str]
+"""What becomes of a piece of text, and that piece."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Look:
     """One example as the model would see it."""
@@ -157,17 +166,59 @@ class Look:
     num_cut: int
     """Tokens that are cut off."""
 
+    @property
+    def pieces(self) -> Sequence[Piece]:
+        """The text in order, with what becomes of each piece; none is empty."""
+        found: list[Piece] = []
+        end = 0
+        for start, stop in self.learnt:
+            start, stop = min(start, self.cut_at), min(stop, self.cut_at)
+            found.extend([("read", self.text[end:start]), ("learnt", self.text[start:stop])])
+            end = stop
+        found.extend([("read", self.text[end : self.cut_at]), ("cut", self.text[self.cut_at :])])
+        return [piece for piece in found if piece[1]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowLook:
+    """A row of a person's file as the model would see it."""
+
+    row: int
+    """Its number."""
+    looks: Sequence[Look]
+    """The examples that it gives; none where it is not there, or cannot be one."""
+    note: str
+    """Why it is left out, or what of it is; empty where all is learnt from."""
+
 
 @runtime_checkable
 class ShowsRows(Protocol):
     """A recipe that can show what its model would see of a row."""
 
-    def see(self, task: Task, row: int) -> Sequence[Look]:
-        """The examples that the row of the person's file gives, before anything is tuned.
+    def see(self, task: Task, rows: Sequence[int]) -> Sequence[RowLook]:
+        """Those rows of the person's file, by number, before anything is tuned.
 
-        It needs the base model's tokenizer, not its weights. Raises UsageError for a row that is
-        not there or cannot be learnt from.
+        It needs the base model's tokenizer, not its weights.
         """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseLook:
+    """What a recipe says of a base model before it is chosen."""
+
+    facts: Sequence[str]
+    """A few words each, beside its size and licence."""
+    needed: Mapping[str, str]
+    """Settings that must be given since the model does not bring what they say; of each, why."""
+
+
+@runtime_checkable
+class LooksAtBases(Protocol):
+    """A recipe that needs more of a base model than weights of a family that it can tune."""
+
+    def look_at_base(self, base: BaseEntry) -> BaseLook:
+        """Light: it reads small files at most."""
         ...
 
 
@@ -188,6 +239,17 @@ class Recipe(Protocol):
     """Its settings; read by forms and terminals, so its module imports no torch."""
     input_setting: str
     """The setting that names the column which `predict` answers."""
+    examples: str
+    """What a table to learn from holds, in a sentence."""
+    validates: str
+    """What its validation accuracy is a share of, as in 'texts that get the right label'."""
+
+    def guess_columns(self, table: "Table") -> Mapping[str, str]:
+        """Of each setting that names a column, the column that seems to be meant.
+
+        One that none seems to be meant for is left out.
+        """
+        ...
 
     def prepare(self, task: Task) -> Prepared:
         """Read and check the data. Raises DataError where it cannot be read at all."""

@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from labkit.errors import UsageError
-from labkit.models.chat_templates import TEMPLATES
+from labkit.models.catalogue import BaseEntry
+from labkit.models.chat_templates import TEMPLATES, choose_template
 from labkit.recipes.base import (
     COLUMN,
     FILE,
+    LONG,
+    BaseLook,
     Estimate,
-    Look,
     Machine,
     Prediction,
     Prepared,
+    RowLook,
     Task,
     TrainContext,
     Unanswered,
@@ -55,18 +58,29 @@ class Config(BaseModel):
     """The column that holds the answers."""
     input: str | None = Field(default=None, json_schema_extra=COLUMN)
     """A column that holds what a question is about; it is put below the question."""
-    messages: str | None = Field(default=None, json_schema_extra=COLUMN)
+    messages: str | None = Field(
+        default=None, json_schema_extra={**COLUMN, "instead_of": ["question", "answer", "input"]}
+    )
     """A column that holds whole conversations as JSON; then question and answer are not read."""
-    system: str = Field(default="", max_length=20_000)
+    system: str = Field(
+        default="", max_length=20_000, title="System message", json_schema_extra=LONG
+    )
     """What every conversation begins with: how the model shall answer."""
-    template: str | None = Field(default=None, json_schema_extra={**FILE, "names": [*TEMPLATES]})
+    template: str | None = Field(
+        default=None,
+        title="Chat template",
+        json_schema_extra={
+            **FILE,
+            "names": [*TEMPLATES],
+            "suffix": ".jinja",
+            "left_out": "the model's own",
+        },
+    )
     """How a conversation becomes one text: 'plain', or a Jinja file; else the model's own."""
     method: Literal["lora", "full"] = Field(
         default="lora",
         title="What is tuned",
-        json_schema_extra=in_sight(
-            lora="Small adapters in the model (lora)", full="The whole model"
-        ),
+        json_schema_extra=in_sight(lora="Small adapters in it (lora)", full="The whole model"),
     )
     """What is tuned: small adapters in the model (lora), or the whole model."""
     epochs: int = Field(
@@ -119,6 +133,23 @@ class Instruct:
     summary = "Tune a language model on questions and answers of your own."
     Config = Config
     input_setting = "question"
+    examples = (
+        "A table with a row for each example: a column with the question, and one with the answer. "
+        "Or a file of whole conversations: JSONL with messages."
+    )
+    validates = "tokens of the answers that it finds the likeliest"
+
+    def guess_columns(self, table: "Table") -> Mapping[str, str]:
+        from labkit.data.check_conversations import guess_conversation_columns
+
+        return guess_conversation_columns(table)
+
+    def look_at_base(self, base: BaseEntry) -> BaseLook:
+        try:
+            choose_template(base, None)
+        except UsageError as error:
+            return BaseLook(facts=["no chat template"], needed={"template": str(error)})
+        return BaseLook(facts=["brings a chat template"], needed={})
 
     def prepare(self, task: Task) -> Prepared:
         from labkit.data.check_conversations import (
@@ -126,7 +157,6 @@ class Instruct:
             check_parts,
             check_test_conversations,
         )
-        from labkit.models.chat_templates import choose_template
         from labkit.paths import write_private
 
         config: Config = task.config
@@ -158,34 +188,20 @@ class Instruct:
 
         return Prepared(findings=findings, summary=summary, save=save)
 
-    def see(self, task: Task, row: int) -> Sequence[Look]:
-        from labkit.models.chat_templates import choose_template
+    def see(self, task: Task, rows: Sequence[int]) -> Sequence[RowLook]:
+        from labkit.recipes._instruct_see import see_rows
         from labkit.train.chat import Chat
         from labkit.train.decoder import load_tokenizer
 
         config: Config = task.config
         template = choose_template(task.base, config.template)
         table, found, findings = _read(task.data, config)
-        if row not in found.rows:
-            why = [f" {one.message}" for one in findings if row in one.rows]
-            raise UsageError(f"{table.path.name} has no usable row {row}.{' '.join(why)}")
         chat = Chat(
             tokenizer=load_tokenizer(task.base.path),
             template=template,
             max_tokens=min(config.max_tokens, task.base.max_tokens),
         )
-        messages = found.messages[list(found.rows).index(row)]
-        return [
-            Look(
-                text=seen.text,
-                learnt=seen.learnt_spans,
-                cut_at=seen.cut_at,
-                num_tokens=len(seen.ids_T),
-                num_learnt=seen.num_learnt,
-                num_cut=seen.num_cut,
-            )
-            for seen in chat.see([messages], [row])
-        ]
+        return see_rows(chat, rows, found, findings, table.path.name)
 
     def estimate(self, task: Task, summary: Mapping[str, Any], machine: Machine) -> Estimate:
         config: Config = task.config

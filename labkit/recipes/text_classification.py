@@ -125,6 +125,19 @@ class TextClassification:
     summary = "Put texts under labels of your own: triage, topics, intents."
     Config = Config
     input_setting = "text"
+    examples = (
+        "A table with a row for each example: a column with the text, and one with the label that "
+        "a person gave it."
+    )
+    validates = "texts that get the right label"
+
+    def guess_columns(self, table: "Table") -> Mapping[str, str]:
+        from labkit.data.check import guess_columns
+
+        if table.frame.width < 2:
+            return {}
+        text, label = guess_columns(table)
+        return {"text": text, "label": label}
 
     def prepare(self, task: Task) -> Prepared:
         from labkit.data.check import check_between, check_text_labels

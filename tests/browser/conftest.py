@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from labkit.demo import demo_weights
+from labkit.demo.toy_model import add_toy
 from labkit.models.catalogue import add_model, inspect_folder
 from labkit.processes import all_processes, environment_value, identify, send_signal
 from tests.needs import need
@@ -64,6 +65,7 @@ class Lab:
         minilm = inspect_folder(demo_weights(), name="minilm")
         add_model(folder / "models", minilm.model_copy(update=about))
         add_model(folder / "models", inspect_folder(tiny, name="tiny"))
+        add_toy(folder / "models", num_steps=4)
         self._settings("notification", {"fetchNews": "false", "checkForUpdates": False})
         self.token = secrets.token_hex(16)
         self.port = free_port()

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from labkit.accelerators import ACCELERATORS
 from labkit.accelerators.base import Accelerator
+from labkit.data.load import load_table
 from labkit.errors import LabkitError, UsageError
 from labkit.models.catalogue import TASK_BY_FAMILY
 from labkit.parsing import allowed
@@ -133,7 +134,18 @@ def recipe(recipe_name: str) -> Recipe:
 def test_a_recipe_is_named_after_its_file_and_says_what_it_is_for(recipe, recipe_name):
     assert recipe.name == recipe_name
     assert recipe.title
-    assert recipe.summary.endswith(".")
+    assert recipe.summary.endswith(".") and recipe.examples.endswith(".")
+    assert recipe.validates
+
+
+@pytest.mark.parametrize("header", ["a", "text,label", "question,answer,input", "messages"])
+def test_a_recipe_guesses_columns_of_any_table(recipe, tmp_path, header):
+    (tmp_path / "a.csv").write_text(f"{header}\n{header}\n")
+    guessed = recipe.guess_columns(load_table(tmp_path / "a.csv"))
+    fields = recipe.Config.model_fields
+    assert all(fields[key].json_schema_extra["column"] for key in guessed)
+    assert set(guessed.values()) <= set(header.split(","))
+    assert len(set(guessed.values())) == len(guessed)
 
 
 def test_a_recipes_settings_are_light_to_read(recipe_name):

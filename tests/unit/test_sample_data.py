@@ -1,6 +1,7 @@
 """The sample data that comes with labkit, and what its README says about it."""
 
 import csv
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -28,7 +29,12 @@ def messages() -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "columns"), [("hotline.csv", ["text", "category"]), ("new_messages.csv", ["text"])]
+    ("name", "columns"),
+    [
+        ("hotline.csv", ["text", "category"]),
+        ("new_messages.csv", ["text"]),
+        ("questions.csv", ["question", "answer"]),
+    ],
 )
 def test_columns_and_encoding(name, columns):
     header, rows = read_table(name)
@@ -71,3 +77,16 @@ def test_the_readme_counts_are_true(messages):
         counts = f"| {len(rows) - chinese} | {chinese} | {len(rows)} |"
         assert f"| `{category}` {counts}" in readme
     assert f"**{len(messages)}**" in readme
+
+
+def test_the_questions_are_of_three_kinds_mixed_and_each_is_there_once():
+    rows = read_table("questions.csv")[1]
+    cantonese = re.compile("[嘅唔咗冇喺俾哋嚟啲]")
+    kinds = [
+        "Cantonese" if cantonese.search(row["answer"] + row["question"])
+        else "Chinese" if is_chinese(row["question"]) else "English"
+        for row in rows
+    ]  # fmt: skip
+    assert len({row["question"] for row in rows}) == len(rows) == 120
+    assert Counter(kinds)["English"] == 40 and min(Counter(kinds).values()) >= 25
+    assert len(set(kinds[:15])) == 3

@@ -74,6 +74,24 @@ def test_a_run_is_followed_and_its_curve_drawn(person: Person, site: Site):
     assert person.sees["run"]["curve"]["loss"][-1] == [4, 0.1]
 
 
+@pytest.mark.parametrize(
+    ("recipe", "unit", "share_of"),
+    [
+        ("text-classification", "rows", "texts that get the right label"),
+        ("instruct", "tokens", "tokens of the answers that it finds the likeliest"),
+    ],
+)
+def test_speed_and_share_are_told_in_the_recipes_unit(
+    person: Person, site: Site, recipe: str, unit: str, share_of: str
+):
+    speed: dict[str, Any] = {f"{unit}_per_second": 1234.5}
+    status = Status(state=RunState.TRAINING, **speed)
+    run = new_run(site, "live", status, recipe=recipe)
+    shown = person.does("open_run", run=run.run_id)["run"]
+    assert shown["status"]["figures"] == [{"title": "Speed", "value": f"1,234 {unit} a second"}]
+    assert shown["curve"]["share_of"] == share_of
+
+
 def test_a_tuned_language_model_is_shown_beside_its_base(person: Person, site: Site):
     run = done_instruct_run(site)
     result = person.does("open_run", run=run.run_id)["run"]["result"]
@@ -131,12 +149,6 @@ def test_losses_of_different_bases_are_not_compared(site: Site, base: BaseEntry)
         write_json(run.folder / "run.json", {**run.record(), **known})
     compared = Person("runs").does("compare", runs=[run.run_id for run in runs])["compare"]
     assert {figure["differ"] for figure in compared["figures"]} == {None}
-
-
-def test_a_form_of_a_recipe_without_a_view_says_where_it_goes(person: Person):
-    assert person.core.form is not None
-    with pytest.raises(UsageError, match="no view of instruct yet. Start it with .run"):
-        person.core.form.fill({"recipe": "instruct", "base": "thin"})
 
 
 def test_a_loss_that_diverged_is_left_out_of_the_curve(person: Person, site: Site):

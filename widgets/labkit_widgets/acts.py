@@ -76,7 +76,14 @@ class SetValue(_Act):
 
     do: Literal["set_value"]
     key: Word
-    value: Annotated[str, StringConstraints(max_length=1000)] | bool | None
+    value: Annotated[str, StringConstraints(max_length=MAX_SENTENCE)] | bool | None
+
+
+class See(_Act):
+    """What the model would see of a row, by its number as it was typed."""
+
+    do: Literal["see"]
+    row: Word
 
 
 class Upload(_Act):
@@ -165,7 +172,7 @@ class PackModel(_Act):
 
 Act = Annotated[
     Hello | Dismiss | GoTo | TrySample | ChooseTask | ChooseBase | OpenFolder | ChooseFile
-    | DropFile | SetValue | Upload | Uploaded | UploadFailed | Start | NewRun | OpenRun
+    | DropFile | SetValue | See | Upload | Uploaded | UploadFailed | Start | NewRun | OpenRun
     | OpenRuns | Compare | Stop | Resume | Again | Rename | Delete | Ask | AnswerTable | PackModel,
     Field(discriminator="do"),
 ]  # fmt: skip

@@ -1,6 +1,6 @@
 """Form fields out of pydantic models, so that a new setting of a recipe is in the form at once."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -14,6 +14,11 @@ def columns_of(config: type[BaseModel]) -> list[str]:
     return [key for key, field in config.model_fields.items() if _extra(field).get("column")]
 
 
+def instead_of(info: FieldInfo) -> list[str]:
+    """The settings of columns that are not read where this one is named."""
+    return list(_extra(info).get("instead_of", ()))
+
+
 def form_fields(
     model: type[BaseModel], given: Mapping[str, Any], wrong: Mapping[str, str]
 ) -> Iterator[dict[str, Any]]:
@@ -21,20 +26,31 @@ def form_fields(
     for key, info in model.model_fields.items():
         if _extra(info).get("column"):
             continue
-        choices = _choices(info)
+        choices, extra = _choices(info), _extra(info)
+        names = [{"value": name, "title": name} for name in extra.get("names", ())]
         yield {
             "key": key,
             "title": title(key, info),
             "help": info.description or "",
-            "kind": "switch" if info.annotation is bool else "choice" if choices else "text",
-            "choices": choices,
+            "kind": _kind(info, choices),
+            "choices": choices or names,
+            "suffix": extra.get("suffix", ""),
             "value": _shown(given.get(key, info.default if choices else None)),
             "on": bool(given.get(key, info.default)) if info.annotation is bool else None,
             "placeholder": _default(info),
             "allowed": allowed(info),
             "wrong": wrong.get(key, ""),
-            "in_sight": bool(_extra(info).get("in_sight")),
+            "in_sight": bool(extra.get("in_sight")),
         }
+
+
+def _kind(info: FieldInfo, choices: Sequence[Any]) -> str:
+    """Which field of a page it is; a 'file' may be typed or chosen among names."""
+    if info.annotation is bool:
+        return "switch"
+    if choices:
+        return "choice"
+    return "file" if _extra(info).get("file") else "long" if _extra(info).get("long") else "text"
 
 
 def title(key: str, info: FieldInfo) -> str:
@@ -84,7 +100,7 @@ def _choices(info: FieldInfo) -> list[dict[str, str]]:
 
 def _default(info: FieldInfo) -> str:
     if info.default is None:
-        return "chosen for you"
+        return str(_extra(info).get("left_out", "chosen for you"))
     words = as_written(info, info.default)
     return str(words)
 

@@ -11,11 +11,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from labkit.demo import SAMPLES
 from labkit.errors import LabkitError, UsageError
 from labkit.eventloop import finish
 from labkit.models.catalogue import Catalogue, list_models
 from labkit.parsing import WrongValues
-from labkit.recipes import RECIPES
+from labkit.recipes import FIRST, RECIPES
+from labkit.recipes.base import BaseLook, LooksAtBases, Recipe
 from labkit.runs.folder import Run
 from labkit.runs.spec import RunSpec, flat_keys, spec_from_flat
 from labkit.runs.submit import Plan, plan_run, submit_run
@@ -24,14 +26,11 @@ from labkit_widgets import acts
 from labkit_widgets.background import Background, alone
 from labkit_widgets.fields import columns_of
 from labkit_widgets.home import in_home, list_home, sample_file
+from labkit_widgets.see import Box, see_rows
 from labkit_widgets.table_look import Look, look_at
 from labkit_widgets.where import Where, ask_where
 
-TASKS = ("text-classification",)
-"""The recipes that the form has views of; the others are for the terminal and for Python."""
-
 STEPS = ("task", "base", "data", "settings", "start")
-SAMPLE = "hotline.csv"
 _SOURCE = "the form"
 
 
@@ -40,7 +39,7 @@ class Form:
 
     def __init__(self, site: Site, background: Background, started: Callable[[Run], None]):
         self.site, self.background, self.started = site, background, started
-        self.given: dict[str, Any] = {}
+        self.given: dict[str, Any] = {"recipe": FIRST}
         self.step = "task"
         self.folder = ""
         self.listing: dict[str, Any] = {}
@@ -51,39 +50,46 @@ class Form:
         self.where: Where | None = None
         """What the chosen cluster has; None until it is known."""
         self.where_problem = ""
+        self.box = Box()
+        """The row that is looked at, of the run as it is now."""
         self.catalogue = Catalogue(entries={}, broken={})
+        self.base_looks: dict[str, BaseLook] = {}
+        """Of each fitting base model, what the recipe says of it."""
         self.refresh()
 
     def refresh(self) -> None:
         """Read the catalogue anew, and choose what there is only one of."""
         self.catalogue = list_models(self.site.catalogue)
-        if len(TASKS) == 1:
-            self.given.setdefault("recipe", TASKS[0])
-        fitting = self.bases()
+        entries = self.catalogue.entries
+        fitting = [name for name in entries if self.given["recipe"] in entries[name].tasks]
+        recipe = self.recipe
+        self.base_looks = {
+            name: recipe.look_at_base(entries[name])
+            if isinstance(recipe, LooksAtBases)
+            else BaseLook(facts=[], needed={})
+            for name in fitting
+        }
         if "base" not in self.given and fitting:
             self.given["base"] = fitting[0]
 
-    def bases(self) -> list[str]:
-        """The base models that the chosen recipe can tune."""
-        recipe = self.given.get("recipe")
-        entries = self.catalogue.entries
-        return [name for name, entry in entries.items() if recipe in entry.tasks]
+    @property
+    def recipe(self) -> Recipe:
+        return RECIPES.load(self.given["recipe"])
 
     @property
-    def config(self) -> type[BaseModel] | None:
+    def sample(self) -> str | None:
+        """The name of the table to try the chosen recipe with; None where it has none."""
+        return SAMPLES.get(self.given["recipe"])
+
+    @property
+    def config(self) -> type[BaseModel]:
         """The settings of the chosen recipe."""
-        recipe = self.given.get("recipe")
-        return RECIPES.load(recipe).Config if recipe in TASKS else None
+        return self.recipe.Config
 
     def fill(self, keys: Mapping[str, Any]) -> None:
         """Take over the keys of a spec, flat. Raises UsageError for unknown ones."""
-        recipe = keys.get("recipe", self.given.get("recipe"))
-        if recipe in RECIPES.names() and recipe not in TASKS:
-            raise UsageError(
-                f"The form has no view of {recipe} yet. Start it with .run() in a cell, or with "
-                "labkit run start in a terminal."
-            )
-        known = flat_keys(recipe) if recipe in TASKS else {}
+        self._take_recipe(keys.get("recipe", self.given["recipe"]))
+        known = flat_keys(self.given["recipe"])
         self.given |= {k: v for k, v in keys.items() if k in known and v is not None}
         if self.given.get("data"):
             self._read_data()
@@ -108,26 +114,47 @@ class Form:
 
     def try_sample(self, act: acts.TrySample) -> None:
         """All defaults with the sample table, one click before the start."""
-        self.given = {}
+        if self.sample is None:
+            raise UsageError(f"There is no sample data for {self.recipe.title!r}.")
+        self.given = {"recipe": self.given["recipe"]}
         self.refresh()
         if not self.given.get("base"):
             self.step = "base"  # whose empty state says what to do
             return
-        self.given["data"] = str(sample_file(SAMPLE))
-        self.step = "start"
+        self.given["data"] = str(sample_file(self.sample))
+        self.step = "base" if self.needed() else "start"
         self._read_data()
 
     def choose_task(self, act: acts.ChooseTask) -> None:
-        if act.recipe not in TASKS:
-            raise UsageError(f"There is no task {act.recipe!r}.")
-        self.given["recipe"] = act.recipe
+        self._take_recipe(act.recipe)
+        if self.given.get("data"):
+            self._read_data()
+
+    def _take_recipe(self, recipe: str) -> None:
+        """Choose it; of what was given, keep what holds for it too.
+
+        Columns do not: the same table has others for another task.
+        """
+        if recipe == self.given["recipe"]:
+            return
+        known, columns = flat_keys(recipe), columns_of(RECIPES.load(recipe).Config)
+        self.given = {k: v for k, v in self.given.items() if k in known and k not in columns}
+        self.given["recipe"] = recipe
+        for key in self.wrong():  # such as a choice that this one does not have
+            self.given.pop(key, None)
+        entry = self.catalogue.entries.get(self.given.get("base", ""))
+        if entry and recipe not in entry.tasks:
+            del self.given["base"]
         self.forget_plan()
         self.refresh()
 
     def choose_base(self, act: acts.ChooseBase) -> None:
         if act.base not in self.catalogue.entries:
             raise UsageError(f"There is no base model {act.base!r}.")
+        before = self.base_needs
         self.given["base"] = act.base
+        for key in before.keys() - self.base_needs.keys():  # given since the other lacked it
+            self.given.pop(key, None)
         self.forget_plan()
 
     def open_folder(self, act: acts.OpenFolder) -> None:
@@ -158,8 +185,7 @@ class Form:
             self.check()
 
     def set_value(self, act: acts.SetValue) -> None:
-        config = self.config
-        keys = flat_keys(self.given["recipe"]) if config else {}
+        keys = flat_keys(self.given["recipe"])
         if act.key not in keys or act.key in ("recipe", "base", "data", "test", "spec_version"):
             raise UsageError(f"There is no setting {act.key!r}.")
         text = act.value.strip() if isinstance(act.value, str) else act.value
@@ -174,6 +200,23 @@ class Form:
             self.ask_where()
         if self.step in ("data", "start"):
             self.check()
+
+    def see(self, act: acts.See) -> None:
+        """Look at a row as the model would see it, in the background where it is not yet known."""
+        box = self.box
+        box.row, box.problem = act.row, ""
+        if not act.row.isdecimal():
+            box.problem = f"{act.row!r} is no row's number, such as 7."
+            return
+        try:
+            spec = self.spec()
+        except UsageError as error:
+            box.problem = str(error)
+            return
+        row = int(act.row)
+        if row not in box.known and "see" not in self.background.doing():
+            words = f"Looking at row {row} …"
+            self.background.run("see", words, lambda: see_rows(spec, row), box.known.update)
 
     def start(self, act: acts.Start) -> None:
         """Submit the run, from the plan that is shown where nothing has changed since."""
@@ -193,8 +236,6 @@ class Form:
 
     def wrong(self) -> dict[str, str]:
         """Of each key with a value that is not allowed, what is."""
-        if self.config is None:
-            return {}
         needed = {"base": "-", "data": "-"}
         try:
             spec_from_flat({**needed, **self.given}, source=_SOURCE)
@@ -204,12 +245,22 @@ class Form:
             return {"": str(error)}
         return {}
 
+    @property
+    def base_needs(self) -> Mapping[str, str]:
+        """Settings that the chosen base model makes necessary, and why."""
+        look = self.base_looks.get(self.given.get("base", ""))
+        return look.needed if look else {}
+
+    def needed(self) -> dict[str, str]:
+        """Those of them that are not given."""
+        return {key: why for key, why in self.base_needs.items() if key not in self.given}
+
     def missing(self) -> str:
         """What must be chosen before there is a spec; empty for nothing."""
-        if self.config is None:
-            return "Choose a task first."
         if not self.given.get("base"):
             return "Choose a base model first."
+        if why := next(iter(self.needed().values()), ""):
+            return why
         return "" if self.given.get("data") else "Choose your data first."
 
     def spec(self) -> RunSpec:
@@ -252,6 +303,8 @@ class Form:
             self.data_problem = sentence
         elif kind == "where":
             self.where, self.where_problem = None, sentence
+        elif kind == "see":
+            self.box.problem = sentence
         elif kind in ("check", "start"):
             self.plan_problem = sentence
         else:
@@ -262,25 +315,28 @@ class Form:
         path = Path(self.given["data"]).expanduser()
         self._forget_data()
         self.forget_plan()
-        look = alone(lambda: look_at(path))
+        recipe = self.recipe
+        look = alone(lambda: look_at(path, recipe))
         self.background.run("look", f"Reading {path.name} …", look, self._looked)
 
     def _looked(self, look: Look) -> None:
         self.look = look
-        config = self.config
-        for role in columns_of(config) if config else []:
-            known = self.given.get(role, config.model_fields[role].default if config else "")
-            if known not in look.columns and role in look.guess:
+        for role in columns_of(self.config):
+            if self.given.get(role, self.config.model_fields[role].default) in look.columns:
+                continue
+            self.given.pop(role, None)  # of another table
+            if role in look.guess:
                 self.given[role] = look.guess[role]
         self.check()
 
     def _forget_data(self) -> None:
         self.background.forget("look")
-        self.look, self.data_problem = None, ""
+        self.look, self.data_problem, self.box = None, "", Box()
 
     def forget_plan(self) -> None:
-        self.background.forget("check")
-        self.plan, self.plan_problem = None, ""
+        for kind in ("check", "see"):
+            self.background.forget(kind)
+        self.plan, self.plan_problem, self.box = None, "", Box(row=self.box.row)
 
     def _list(self) -> None:
         try:
@@ -299,5 +355,6 @@ HANDLERS: dict[type, Callable[[Form, Any], None]] = {
     acts.ChooseFile: Form.choose_file,
     acts.DropFile: Form.drop_file,
     acts.SetValue: Form.set_value,
+    acts.See: Form.see,
     acts.Start: Form.start,
 }

@@ -83,6 +83,15 @@ def _entries(place: Path) -> Iterator[dict[str, Any]]:
                 }
 
 
+def files_of_home(suffix: str) -> list[str]:
+    """The files that end so in the home folder itself, by name; none where it cannot be read."""
+    try:
+        names = sorted(name for name in os.listdir(Path.home()) if name.endswith(suffix))
+    except OSError:
+        return []
+    return [name for name in names if not name.startswith(".") and _is_text(name)][:MAX_ENTRIES]
+
+
 def _is_text(name: str) -> bool:
     """False for a name whose bytes are no UTF-8, which no message can carry."""
     try:

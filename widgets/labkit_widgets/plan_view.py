@@ -36,7 +36,7 @@ def finding_view(found: Finding, config: Any) -> dict[str, Any]:
 
 
 def _data(summary: Mapping[str, Any]) -> dict[str, Any]:
-    rows, labels = summary["rows"], summary["labels"]
+    rows, labels = summary["rows"], summary.get("labels", {})
     return {
         "parts": [
             {"title": "to learn from", "rows": rows["train"]},

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import LabkitError
+from labkit.recipes import RECIPES
 from labkit.runs.cost import cost_line
 from labkit.runs.folder import RunState
 from labkit_widgets.code import cell, command
@@ -28,7 +29,7 @@ def run_page_view(page: RunPage, server_path: ServerPath) -> dict[str, Any]:
         "name": view.name,
         "attempt": view.attempt,
         "status": status_view(view.status),
-        "curve": curve_view(page.metrics.lines),
+        "curve": {**curve_view(page.metrics.lines), "share_of": _validates(page)},
         "about": _about(page),
         "doing": page.background.doing(),
         "problems": page.problems,
@@ -36,6 +37,14 @@ def run_page_view(page: RunPage, server_path: ServerPath) -> dict[str, Any]:
         "result": _result(page, server_path) if done else None,
         "code": _code(page),
     }
+
+
+def _validates(page: RunPage) -> str:
+    """What the validation accuracy is a share of; empty where the run does not say what it is."""
+    try:
+        return RECIPES.load(page.run.spec().recipe).validates
+    except LabkitError:
+        return ""
 
 
 def _about(page: RunPage) -> list[dict[str, str]]:

@@ -38,6 +38,8 @@ def status_view(status: Status) -> dict[str, Any]:
         figures.append(("Step", f"{status.step:,} of {status.num_steps:,}"))
     if status.rows_per_second and not status.state.ended:
         figures.append(("Speed", f"{status.rows_per_second:,.0f} rows a second"))
+    if status.tokens_per_second and not status.state.ended:
+        figures.append(("Speed", f"{status.tokens_per_second:,.0f} tokens a second"))
     if status.seconds_left and status.state is RunState.TRAINING:
         figures.append(("Time left", f"about {format_duration(status.seconds_left)}"))
     if status.validation_accuracy is not None and not status.state.ended:

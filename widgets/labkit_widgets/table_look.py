@@ -1,11 +1,11 @@
 """A first look at a person's table: its first rows, and which columns it seems to have."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit.data.check import guess_columns
 from labkit.data.load import load_table
-from labkit.errors import UsageError
+from labkit.recipes.base import Recipe
 
 ROWS = 5
 COLUMNS = 6
@@ -23,18 +23,15 @@ class Look:
     """The first cells of the first rows."""
     numbers: list[int]
     """The rows' numbers, as a spreadsheet shows them."""
-    guess: dict[str, str]
-    """Of each role, the column that it seems to be; empty for a table of one column."""
+    last: int
+    """The number of the last row; 0 where there is none."""
+    guess: Mapping[str, str]
+    """Of each role, the column that it seems to be."""
 
 
-def look_at(path: Path) -> Look:
-    """Read the table. Raises DataError where it cannot be read."""
+def look_at(path: Path, recipe: Recipe) -> Look:
+    """Read the table as that recipe would. Raises DataError where it cannot be read."""
     table = load_table(path)
-    try:
-        text, label = guess_columns(table)
-        guess = {"text": text, "label": label}
-    except UsageError:
-        guess = {}
     head = table.frame.head(ROWS)
     return Look(
         path=path,
@@ -42,7 +39,8 @@ def look_at(path: Path) -> Look:
         columns=table.frame.columns,
         rows=[[_cut(cell) for cell in row[:COLUMNS]] for row in head.rows()],
         numbers=table.row_numbers.head(ROWS).to_list(),
-        guess=guess,
+        last=table.row_numbers[-1] if table.frame.height else 0,
+        guess=recipe.guess_columns(table),
     )
 
 

@@ -49,7 +49,7 @@ class Studio(_Lab):
     """The whole way of a run in one cell: task, base model, data, settings, start, result.
 
     `Studio(base="minilm", data="train.csv")` opens it filled in with keys of a spec, and
-    `Studio(task)` with those of a `TextClassification(…)`.
+    `Studio(task)` with those of a `TextClassification(…)` or an `Instruct(…)`.
     """
 
     def __init__(self, task: Any = None, /, **keys: Any):

@@ -40,6 +40,7 @@ function render({ model, el }) {
   const root = document.createElement("div");
   root.className = "labkit";
   root.addEventListener("focusin", ownKeys);
+  root.addEventListener("keydown", submitByEnter);
   el.append(root);
   const closed = new AbortController();
   let seen = model.get("view");
@@ -97,6 +98,14 @@ function pageOf(view, ui, send) {
 /** No key here is a shortcut of JupyterLab's: an arrow would leave for the next cell, d d delete it. */
 function ownKeys(event) {
   event.target.dataset.lmSuppressShortcuts = "true"; // Lumino reads it of the target itself
+}
+
+/** In a cell's output JupyterLab lets Enter submit no form. */
+function submitByEnter(event) {
+  const { target } = event;
+  if (event.key !== "Enter" || event.isComposing || target.localName !== "input" || !target.form) return;
+  event.preventDefault(); // where it would, once is enough
+  target.form.requestSubmit();
 }
 
 /** Where a person is: another place begins with its own heading. */

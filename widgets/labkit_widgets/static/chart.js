@@ -1,14 +1,14 @@
 // The curves of a run, drawn as SVG: two small charts with axes, in the theme's colours.
 
-const CHART = { width: 440, height: 190, left: 46, right: 14, top: 12, bottom: 34 };
+const CHART = { width: 440, height: 190, left: 62, right: 14, top: 12, bottom: 34 };
 
 /** Loss and validation accuracy by step. */
 function curves(curve) {
   const steps = Math.max(curve.steps || 0, ...curve.loss.map((p) => p[0]), ...curve.accuracy.map((p) => p[0]), 1);
   const most = Math.max(0.1, ...curve.loss.map((p) => p[1]));
   return h("div.lk-curves", null,
-    chart({ title: "Loss", hint: "how wrong it is while it learns: lower is better", points: curve.loss, steps, top: niceTop(most), say: (v) => String(Number(v.toPrecision(2))), smooth: true, later: "comes with the first steps" }),
-    chart({ title: "Validation accuracy", hint: "on rows that it does not learn from: higher is better", points: curve.accuracy, steps, top: 1, say: (v) => `${Math.round(100 * v)}%`, dots: true, mark: curve.instant, markTitle: "instant answer", later: "comes after the first pass over the data" }));
+    chart({ title: "Loss", axis: "loss", hint: "how wrong it is while it learns: lower is better", points: curve.loss, steps, top: niceTop(most), say: (v) => String(Number(v.toPrecision(2))), smooth: true, later: "comes with the first steps" }),
+    chart({ title: "Validation accuracy", axis: "share", hint: `share of ${curve.share_of || "right answers"}, on rows that it does not learn from: higher is better`, points: curve.accuracy, steps, top: 1, say: (v) => `${Math.round(100 * v)}%`, dots: true, mark: curve.instant, markTitle: "instant answer", later: "comes after the first pass over the data" }));
 }
 
 function niceTop(value) {
@@ -46,7 +46,8 @@ function axes(given, x, y) {
       h("line", { x1: left, x2: width - right, y1: y(v), y2: y(v), class: v ? "lk-grid" : "lk-axis" }),
       h("text", { x: left - 6, y: y(v) + 4, "text-anchor": "end" }, given.say(v))]),
     stepTicks(given.steps).map((step) => h("text", { x: x(step), y: height - bottom + 15, "text-anchor": "middle" }, step.toLocaleString("en"))),
-    h("text", { x: (left + width - right) / 2, y: height - 3, "text-anchor": "middle", class: "lk-axis-title" }, "step"));
+    h("text", { x: (left + width - right) / 2, y: height - 3, "text-anchor": "middle", class: "lk-axis-title" }, "step"),
+    h("text", { transform: `translate(12 ${(height - bottom + CHART.top) / 2}) rotate(-90)`, "text-anchor": "middle", class: "lk-axis-title" }, given.axis));
 }
 
 function markLine(given, x, y) {

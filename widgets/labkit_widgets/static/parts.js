@@ -87,6 +87,10 @@ function field(item, send, ids) {
     switch: () => h("input", { ...common, type: "checkbox", checked: item.on, onchange: (e) => set(e.target.checked) }),
     choice: () => h("select", { ...common, value: item.value, onchange: (e) => set(e.target.value) },
       item.choices.map((c) => h("option", { value: c.value, key: c.value }, c.title))),
+    file: () => [
+      h("input", { ...common, type: "text", list: `${id}-names`, value: item.value, placeholder: item.placeholder, autocomplete: "off", spellcheck: "false", onchange: (e) => set(e.target.value) }),
+      h("datalist", { id: `${id}-names` }, item.choices.map((c) => h("option", { value: c.value, key: c.value }, c.title)))],
+    long: () => h("textarea", { ...common, rows: "2", value: item.value, placeholder: item.placeholder, onchange: (e) => set(e.target.value) }),
     text: () => h("input", { ...common, type: "text", value: item.value, placeholder: item.placeholder, autocomplete: "off", spellcheck: "false", onchange: (e) => set(e.target.value) }),
   };
   return h(`div.lk-field.lk-field-${item.kind}`, { key: item.key },

@@ -11,7 +11,7 @@ function formPage(view, ui, send) {
       h("div", null, h("h2", null, "Tune a model on your own data"),
         h("p", null, "Your data stays on this lab's own computers. Nothing is sent elsewhere.")),
       h("div.lk-intro-actions", null,
-        button("Try with sample data", () => send({ do: "try_sample" }), { kind: form.step === "task" ? "primary" : "plain" }),
+        form.sample && button("Try with sample data", () => send({ do: "try_sample" }), { kind: form.step === "task" ? "primary" : "plain" }),
         button("My runs", () => send({ do: "open_runs" }), { kind: "plain" }))),
     stepper(form, send),
     h("section.lk-step", { key: form.step, "aria-label": form.steps.find((s) => s.key === form.step).title }, step(form, ui, send)),
@@ -68,9 +68,14 @@ function baseStep(form, ui, send) {
     base.broken.map((said) => message("warning", said)),
     base.choices.length
       ? choices("Base model", base.choices, base.chosen, (key) => send({ do: "choose_base", base: key }), ui)
-      : empty("No base models yet", `Ask who runs this site to add one: “labkit models add FOLDER” in a terminal. It then appears in ${base.catalogue}.`, button("Look again", () => send({ do: "go_to", step: "base" }))),
+      : empty("No base model for this task yet", `Ask who runs this site to add one: “labkit models add FOLDER” in a terminal. It then appears in ${base.catalogue}.${toyWords(base.toy)}`, button("Look again", () => send({ do: "go_to", step: "base" }))),
+    base.needed.map((item) => field(item, send, ui.id)),
     turn(send, "task", "data", { disabled: !base.chosen }),
   ];
+}
+
+function toyWords(command) {
+  return command && ` Only to see how it works, “${command}” makes a toy in about a minute.`;
 }
 
 /** One of several, as cards. */
@@ -83,7 +88,7 @@ function choices(name, items, chosen, choose, ui) {
 
 function dataStep(form, ui, send) {
   const data = form.data;
-  const help = "A table with a row for each example: a column with the text, and one with the label that a person gave it. Excel, CSV and others will do.";
+  const help = `${data.help} Excel, CSV and others will do.`;
   const body = data.data ? h("div.lk-chosen-data", null, chosenData(data, ui, send)) : filePicker(ui, data.listing, send, (path) => send({ do: "choose_file", path }), "data");
   return [stepHead("Which examples should it learn from?", help), body, turn(send, "base", "settings", { disabled: !data.data })];
 }
@@ -96,6 +101,7 @@ function chosenData(data, ui, send) {
     data.columns.length > 0 && h("div.lk-columns", null, data.columns.map((role) => columnField(role, ui, send))),
     data.preview && preview(data.preview, data.columns),
     data.check && checkView(data.check),
+    data.see && fold("See exactly what the model will see", seeBox(data.see, ui, send), { key: "see" }),
     data.preview && fold("A separate test file (optional)", testFile(data, ui, send), { open: Boolean(data.test), key: "test" }),
   ];
 }
@@ -114,7 +120,7 @@ function columnField(role, ui, send) {
   return h("div.lk-field", { key: role.key },
     h("label", { for: id }, role.title),
     h("select", { id, value: known ? role.value : "", onchange: (e) => send({ do: "set_value", key: role.key, value: e.target.value }) },
-      !known && h("option", { value: "", key: "" }, "Choose a column"),
+      (role.optional || !known) && h("option", { value: "", key: "" }, role.optional ? "none" : "Choose a column"),
       role.choices.map((c) => h("option", { value: c, key: `c ${c}` }, c))),
     h("p.lk-hint", null, role.help));
 }
@@ -150,6 +156,34 @@ function labelBars(check) {
       h("span.lk-bar-track", { "aria-hidden": "true" }, h("span.lk-bar", { style: `width:${(100 * item.rows) / most}%` })),
       h("span.lk-label-rows", null, item.rows.toLocaleString("en")))),
     check.more_labels > 0 && h("p.lk-hint", null, `and ${check.more_labels} more labels`));
+}
+
+/** A row as the model would see it: what is learnt is marked, what is cut off struck through. */
+function seeBox(see, ui, send) {
+  const id = ui.id("see");
+  const row = Number(see.row);
+  const go = (to) => () => send({ do: "see", row: String(to) });
+  const show = (event) => { event.preventDefault(); if (!see.busy) send({ do: "see", row: event.target.elements.row.value.trim() }); };
+  return [
+    h("p.lk-hint", null, "The text that a row becomes. It learns to write what is marked, and only reads the rest."),
+    h("form.lk-inline.lk-see", { onsubmit: show },
+      h("div.lk-field", null, h("label", { for: id }, "Row"), h("input", { id, name: "row", type: "text", inputmode: "numeric", maxlength: "12", value: see.row, autocomplete: "off" })),
+      h("button.lk-button.lk-plain", { type: "submit", "aria-disabled": see.busy ? "true" : null }, "Show"),
+      button("‹ Row before", go(row - 1), { disabled: Boolean(see.busy) || !(row > see.first) }),
+      button("Next row ›", go(row + 1), { disabled: Boolean(see.busy) || !(row < see.last) })),
+    h("div.lk-seen", { "aria-live": "polite" }, busy(see.busy), see.problem && message("warning", see.problem),
+      see.looks.map((look, n) => [see.looks.length > 1 && h("p.lk-hint", null, `Example ${n + 1} of ${see.looks.length}`), seenText(look)])),
+  ];
+}
+
+const PIECES = { read: "span", learnt: "mark", cut: "s" };
+
+function seenText(look) {
+  const cut = look.cut ? `, ${look.cut.toLocaleString("en")} cut off at the end` : "";
+  return [
+    h("pre.lk-seen-text", { tabindex: "0", role: "group", "aria-label": "What the model sees" }, look.pieces.map((piece) => h(PIECES[piece.kind], null, piece.text))),
+    h("p.lk-hint", null, `${look.tokens.toLocaleString("en")} tokens, ${look.learnt.toLocaleString("en")} learnt${cut}.`),
+  ];
 }
 
 function testFile(data, ui, send) {

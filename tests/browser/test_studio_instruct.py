@@ -1,0 +1,77 @@
+"""A language model in a real browser: from a table of questions to answers side by side."""
+
+from labkit.demo.toy_model import TITLE
+from tests.waiting import wait_for
+
+from .conftest import Browser, Lab
+from .test_studio import EVIL, SCRIPT, STUDIO
+
+
+def test_questions_to_answers_side_by_side(lab: Lab, browser: Browser) -> None:
+    hostile(lab)
+    browser.open("questions.ipynb", STUDIO)
+    browser.see("What should the model do?")
+    browser.studio.get_by_text("Answers in words").click()
+    browser.button("Step 1: Task, Answers in words").wait_for()
+    browser.inspect("20-task")
+    browser.button("Next").click()
+    browser.see(TITLE)
+    browser.see("brings a chat template")
+    browser.inspect("21-base")
+
+    browser.button("Next").click()
+    browser.studio.get_by_text("hostile questions.csv").click()
+    browser.see("to learn from", 60)
+    browser.studio.get_by_text("See exactly what the model will see").click()
+    browser.button("Show").click()
+    browser.studio.locator(".lk-seen mark", has_text=SCRIPT).wait_for(timeout=60_000)
+    browser.button("Next row ›").click()
+    browser.studio.locator(".lk-seen mark", has_text="reason 3").wait_for()
+    browser.studio.get_by_label("Row", exact=True).fill("99")
+    browser.page.keyboard.press("Enter")
+    browser.see("hostile questions.csv has no usable row 99.", 60)
+    assert browser.studio.locator("img, script").count() == 0
+    assert "owned" not in browser.page.title()
+
+    browser.button("Try with sample data").click()
+    wait_for(browser.button("Start").is_enabled, "the check to end")
+    browser.button("Step 3: Data, questions.csv").click()
+    browser.see("held out for the final measurement")
+    browser.studio.get_by_text("See exactly what the model will see").click()
+    browser.button("Show").click()
+    browser.studio.locator(".lk-seen mark").wait_for(timeout=60_000)
+    browser.inspect("22-data")
+    browser.button("Next").click()
+    browser.see("How should it learn?")
+    browser.studio.get_by_label("Passes over the data").fill("2")
+    browser.studio.get_by_text("More settings").click()
+    browser.studio.get_by_label("Max answer tokens").fill("12")
+    browser.studio.get_by_label("System message").fill("Be brief.")
+    browser.page.keyboard.press("Tab")
+    browser.inspect("23-settings")
+
+    browser.button("Next").click()
+    wait_for(browser.button("Start").is_enabled, "the check to end")
+    browser.studio.get_by_text("Show as code").click()
+    browser.see("Instruct(")
+    browser.inspect("24-start")
+    before = set(lab.runs())
+    browser.button("Start").click()
+    browser.see("Measured once", 240)
+    assert len(set(lab.runs()) - before) == 1
+    browser.see("Answers side by side")
+    browser.studio.get_by_text("How it learnt").click()
+    browser.inspect("25-result")
+    browser.studio.get_by_label("Write a sentence").fill("When does the pool open?")
+    browser.button("Ask").click()
+    browser.studio.locator(".lk-answer-text", has_text="When does the pool").wait_for(
+        timeout=90_000
+    )
+    browser.inspect("26-answer")
+
+
+def hostile(lab: Lab) -> None:
+    """A table whose questions and answers are HTML and script."""
+    evil = EVIL.replace('"', "'")
+    rows = [f"{evil} question {n}?,{SCRIPT} reason {n}" for n in range(2, 42)]
+    (lab.home / "hostile questions.csv").write_text("\n".join(["question,answer", *rows]))
