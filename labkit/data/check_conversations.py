@@ -54,10 +54,10 @@ def check_parts(parts: ConversationParts, *, has_test: bool) -> list[Finding]:
     empty = [name for name in shares if not len(getattr(parts, name))]
     if not empty:
         return []
-    prompts = [prompt for name in shares for prompt in getattr(parts, name).prompts]
+    asked = [question for name in shares for question in getattr(parts, name).questions]
     named = " and ".join(_PARTS[name] for name in empty)
     message = (
-        f"{count(len(prompts), 'row')} with {count(len(set(prompts)), 'different question')}: "
+        f"{count(len(asked), 'row')} with {count(len(set(asked)), 'different question')}: "
         f"equal questions stay in one part, and none fell into the {named} part."
     )
     settings = [share for name in empty if (share := shares[name])]

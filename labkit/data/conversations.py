@@ -61,8 +61,17 @@ class Conversations:
 
     @property
     def prompts(self) -> list[str]:
-        """What stands before each one's first answer; equal ones belong into one part."""
+        """What stands before each one's first answer."""
         return [_prompt(messages) for messages in self.messages]
+
+    @property
+    def questions(self) -> list[str]:
+        """What people say before each one's first answer; equal ones belong into one part.
+
+        Not the system message: a row stays in its part whatever that becomes.
+        """
+        return [_prompt([m for m in messages if m["role"] != "system"])
+                for messages in self.messages]  # fmt: skip
 
     @property
     def answers(self) -> list[str]:

@@ -332,7 +332,7 @@ def _cut(
     from labkit.data.split import split
 
     # All of one label: each part gets a row as soon as there are enough of them.
-    alike = Examples(texts=found.prompts, labels=[""] * len(found), rows=list(found.rows))
+    alike = Examples(texts=found.questions, labels=[""] * len(found), rows=list(found.rows))
     cut = split(alike, validation=config.validation, heldout=0 if test else config.held_out)
     return ConversationParts(
         train=found.take(cut.train),

@@ -104,7 +104,8 @@ def test_whole_conversations_are_read_from_json_lines(tmp_path: Path):
             said("user", "Bye"), said("assistant", "See you")]  # fmt: skip
     found, left_out = read(write_talks(tmp_path, talk), CHAT)
     assert found.messages == [talk] and not left_out
-    assert found.prompts == ["Be kind.\nHi"] and found.answers == ["Hello"]
+    assert found.prompts == ["Be kind.\nHi"] and found.questions == ["Hi"]
+    assert found.answers == ["Hello"]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The recipe's own decisions: the parts, the template, the estimate, and what is refused."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,15 @@ def test_equal_questions_are_in_one_part(base: BaseEntry, write_csv: Write, tmp_
     parts = saved(prepare(base, write_csv("qa.csv", rows, "question,answer")), tmp_path / "data")
     train, held_out = set(parts.train.prompts), set(parts.held_out.prompts)
     assert train and held_out and not train & held_out
+
+
+def test_a_row_stays_in_its_part_whatever_the_system_message_says(
+    base: BaseEntry, questions: Path, tmp_path: Path
+):
+    def held_out(name: str, **settings: str) -> Sequence[int]:
+        return saved(prepare(base, questions, **settings), tmp_path / name).held_out.rows
+
+    assert held_out("a") == held_out("b", system="Answer in one sentence.") != []
 
 
 def test_a_test_file_is_all_that_is_measured_on(
