@@ -125,9 +125,9 @@ class Browser:
                 if line.startswith(b"data:"):
                     yield json.loads(line[5:])
 
-    def xsrf(self) -> str:
-        """Of the hub's pages."""
-        return next((c.value or "" for c in self.jar if c.name == "_xsrf" and "/hub" in c.path), "")
+    def xsrf(self, of: str = "/hub") -> str:
+        """Of the hub's pages, or of a session's."""
+        return next((c.value or "" for c in self.jar if c.name == "_xsrf" and of in c.path), "")
 
     def sign_in(self, name: str, password: str) -> Answer:
         self.ask("/hub/login")
@@ -286,7 +286,8 @@ class RealLab:
     def _is_ours(self, pid: int) -> bool:
         marks = {environment_value(pid, name) for name in MARKS}
         # A supervisor has no environment of the site's.
-        return str(self.settings) in marks or f"{self.folder}/state/jobs.sqlite" in command_of(pid)
+        database = f"{self.folder}/state/local/jobs.sqlite"
+        return str(self.settings) in marks or database in command_of(pid)
 
     def processes_of(self, run: Path) -> list[int]:
         """Those of its job."""
