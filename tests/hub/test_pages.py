@@ -136,13 +136,15 @@ def it_is_being_stopped(ana: Person, lab: RealLab, row: Any) -> None:
         row.get_by_role("button", name="Stop").click()
     hers = lab.browser("ana")
     wait_for(lambda: hers.sessions("ana")[name]["pending"] == "stop", "the stop to begin")
-    page.goto(f"{lab.base}/hub/spawn-pending/ana/{name}")
-    see(ana, "The session is being stopped")
+    other = page.context.new_page()
+    for tab in (other, page):
+        tab.goto(f"{lab.base}/hub/spawn-pending/ana/{name}")
+        tab.get_by_role("heading", name="The session is being stopped").wait_for()
     page.evaluate(NO_TIMERS)
     ana.inspect("being-stopped", BOTH)
     send_signal(session, signal.SIGCONT)
-    page.reload()
-    see(ana, f"The session “{name}” is not running")  # by itself
+    other.get_by_role("heading", name="Sessions", exact=True).wait_for()  # by itself
+    other.close()
     page.goto(f"{lab.base}/hub/home")
 
 
