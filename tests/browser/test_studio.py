@@ -156,7 +156,7 @@ def cell_and_command_start_the_same(lab: Lab, browser: Browser, run: Path) -> No
         assert (again / "spec.toml").read_text() == (run / "spec.toml").read_text()
         lab.labkit("run", "stop", again.name)
     output = page.locator(".jp-CodeCell").last.locator(".jp-OutputArea-output")
-    output.get_by_text("topped on request").first.wait_for(timeout=60_000)
+    output.get_by_text("stopped", exact=True).first.wait_for(timeout=60_000)
 
 
 def paste_into_last_cell(page: Any) -> None:
