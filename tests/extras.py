@@ -58,6 +58,7 @@ assert not heavy, f"{packages} import {heavy}"
 # What lies beside the packages, in the wheel's place for it and not in the checkout.
 FILES_OF_HUB = """
 import sys
+from labkit_spawners.form import _template
 from labkit_spawners.lab import hub_config
 from labkit_spawners.proxy import lock_file
 from labkit_spawners.templates import templates_folder
@@ -65,9 +66,12 @@ pages = templates_folder()
 for file in (hub_config(), lock_file(), lock_file().with_name("package.json"),
              pages / "hub" / "profiles.html", pages / "notebooks" / "Start here.ipynb",
              pages / "session" / "labconfig" / "default_setting_overrides.json",
+             pages / "session" / "jupyter_server_config.d" / "labkit.json",
+             pages / "proxy" / "503.html",
              pages / "labextensions" / "labkit-session" / "package.json",
              lock_file().parents[2] / "sudoers"):
     assert file.is_file() and file.is_relative_to(sys.prefix), file
+assert "What do you need?" in _template().render(choices=[], fields=[], notice="", known="")
 print("  pages and files are where the wheel puts them")
 """
 

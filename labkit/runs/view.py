@@ -101,9 +101,8 @@ def _ended(said: Status, end: JobEnd, run_id: str) -> Status:
     }
     if said.state is RunState.QUEUED and end.exit_code == AGAIN:
         how[end.outcome] = (RunState.STOPPED, f"{said.phase} It could not be started again.")
-    state, message = how.get(
-        end.outcome, (RunState.FAILED, f"It ended with exit code {end.exit_code}; see its log.")
-    )
+    unknown = end.reason or f"It ended with exit code {end.exit_code}; see its log."
+    state, message = how.get(end.outcome, (RunState.FAILED, unknown))
     return replace(
         said, state=state, phase="", seconds_left=None, message=f"{message} {_RESUME} {run_id}"
     )

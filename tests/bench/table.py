@@ -28,5 +28,10 @@ class Table:
         )
 
 
+def judged(goal: str, reached: bool) -> str:
+    """A cell for a goal: 'at most 1.10 ×: reached'."""
+    return f"{goal}: {'reached' if reached else 'missed'}"
+
+
 def skipped(title: str, why: str) -> Table:
     return Table(title, ["skipped"], [[why]])

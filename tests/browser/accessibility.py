@@ -38,6 +38,27 @@ def audit(page: Any, root: str, judged: str = "color-contrast") -> None:
     assert judged in passed, f"no {judged} of {root} was judged: {passed}"
 
 
+SCROLLED = """() => {
+    const around = (node) =>
+        node && !node.matches(".jp-Cell") ? [node, ...around(node.parentElement)] : [];
+    const widgets = [...document.querySelectorAll(".labkit")];
+    const nodes = widgets.flatMap((root) => [...root.querySelectorAll("*"), ...around(root)]);
+    const hasBar = (overflow) => ["auto", "scroll"].includes(overflow);
+    const isScrolled = (node) => {
+        const style = getComputedStyle(node);
+        return hasBar(style.overflowY) && node.scrollHeight > node.clientHeight
+            || hasBar(style.overflowX) && node.scrollWidth > node.clientWidth;
+    };
+    return nodes.filter(isScrolled).map((node) => `${node.localName} ${node.className}`);
+}"""
+
+
+def scrolled_inside(page: Any) -> list[str]:
+    """What of a form, and of the output that it is in, has a scroll bar inside the page's own."""
+    assert page.locator(".labkit").count()
+    return page.evaluate(SCROLLED)
+
+
 class Keyboard:
     """Somebody without a mouse."""
 

@@ -6,6 +6,7 @@
 import json
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from tests.needs import need
 from tests.unit.tiny_encoder import save_tiny_encoder
 from tests.waiting import wait_for
 
-from .accessibility import audit
+from .accessibility import audit, scrolled_inside
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = Path("/usr/bin/chromium")
@@ -136,6 +137,33 @@ class Lab:
     def runs(self) -> list[Path]:
         return sorted((self.folder / "runs").glob("2*"))
 
+    def labkit(self, *arguments: str) -> str:
+        """What the command prints, in a terminal of this lab."""
+        return self.bash(shlex.join(["labkit", *arguments]))
+
+    def bash(self, command: str) -> str:
+        """What a line of a terminal prints. Raises CalledProcessError where it fails."""
+        path = f"{Path(sys.executable).parent}:{self.environment['PATH']}"
+        return subprocess.run(
+            ["bash", "-c", command],
+            env={**self.environment, "PATH": path},
+            cwd=self.home,
+            stdout=subprocess.PIPE,
+            check=True,
+            text=True,
+            timeout=120,
+        ).stdout
+
+    def kill_job(self, run: Path, attempt: int) -> None:
+        """kill -9 for the processes of an attempt's job, but for the one that watches over it."""
+        file = run / "attempts" / str(attempt) / "attempt.json"
+        job = json.loads(file.read_text())["job_id"]
+        for pid in all_processes():
+            is_of_site = environment_value(pid, "LABKIT_SITE_OF_TEST") == str(self.folder)
+            identity = identify(pid)
+            if is_of_site and identity and environment_value(pid, "LABKIT_JOB_ID") == job:
+                send_signal(identity, signal.SIGKILL)
+
     def status(self, run: Path, attempt: int = 1) -> dict[str, Any]:
         file = run / "attempts" / str(attempt) / "status.json"
         return json.loads(file.read_text()) if file.exists() else {}
@@ -178,11 +206,20 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 class Browser:
     """One person's browser, as the tests look at it."""
 
-    def __init__(self, lab: Lab, context: Any, shots: Path):
-        self.lab, self.context, self.shots = lab, context, shots
-        self.page: Any = context.pages[0] if context.pages else context.new_page()
+    def __init__(self, lab: Lab, launch: Callable[[], Any], shots: Path):
+        self.lab, self._launch, self.shots = lab, launch, shots
         self.errors: list[str] = []
+        self.launch()
+
+    def launch(self) -> None:
+        """With what it kept when it was closed."""
+        self.context = self._launch()
+        self.page: Any = self.context.pages[0] if self.context.pages else self.context.new_page()
         self.watch(self.page)
+
+    def close(self) -> None:
+        """With all its pages, as they are."""
+        self.context.close()
 
     def watch(self, page: Any) -> None:
         page.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -231,13 +268,24 @@ class Browser:
         self.text(words).first.wait_for(timeout=timeout_s * 1000)
 
     def inspect(self, name: str) -> None:
-        """A picture of the widget and an audit, in dark and in light, on a screen high enough."""
+        """A picture of the widget and an audit, in dark and in light, on a screen high enough.
+
+        And a look at it on a narrow one.
+        """
         self.page.set_viewport_size({"width": 1280, "height": 3200})
         for kind in ("dark", "light"):
             self._change_theme(f"JupyterLab {kind.capitalize()}")
-            self.studio.first.screenshot(path=self.shots / f"{name}-{kind}.png")
+            self._shoot(f"{name}-{kind}")
             audit(self.page, ".labkit")
+        assert scrolled_inside(self.page) == []
+        self.page.set_viewport_size({"width": 700, "height": 3200})
+        self._shoot(f"{name}-narrow")
+        assert scrolled_inside(self.page) == []
         self.page.set_viewport_size({"width": 1280, "height": 1000})
+
+    def _shoot(self, name: str) -> None:
+        output = self.page.locator(".jp-OutputArea-output").filter(has=self.studio).first
+        output.screenshot(path=self.shots / f"{name}.png")
 
     def _change_theme(self, theme: str) -> None:
         """And wait for its stylesheet, and until no splash covers the page."""
@@ -256,17 +304,21 @@ def browser(lab: Lab, tmp_path: Path) -> Iterator[Browser]:
     shots = Path(os.environ.get("LABKIT_SCREENSHOTS") or tmp_path / "screenshots")
     shots.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            str(tmp_path / "profile"),
-            executable_path=str(CHROMIUM),
-            args=FLAGS,
-            viewport={"width": 1280, "height": 1000},
-            reduced_motion="reduce",  # no picture and no audit of a colour on its way
-        )
-        context.set_default_timeout(30_000)
-        browser = Browser(lab, context, shots)
+
+        def launch() -> Any:
+            context = playwright.chromium.launch_persistent_context(
+                str(tmp_path / "profile"),
+                executable_path=str(CHROMIUM),
+                args=FLAGS,
+                viewport={"width": 1280, "height": 1000},
+                reduced_motion="reduce",  # no picture and no audit of a colour on its way
+            )
+            context.set_default_timeout(30_000)
+            return context
+
+        browser = Browser(lab, launch, shots)
         yield browser
         if browser.page.url != "about:blank":
             browser.page.screenshot(path=shots / "last.png")
-        context.close()
+        browser.close()
     assert browser.errors == []

@@ -10,8 +10,8 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.cookiejar import CookieJar
 from pathlib import Path
@@ -20,10 +20,20 @@ from typing import Any
 from websocket import create_connection
 
 from labkit.demo import prepare_demo
-from labkit.processes import ProcessIdentity, all_processes, environment_value, is_alive
+from labkit.processes import (
+    ProcessIdentity,
+    all_processes,
+    descendants,
+    end_processes,
+    environment_value,
+    identify,
+    is_alive,
+)
 from tests.waiting import wait_for
 
 USERS = ("ana", "ben")
+MARKS = ("LABKIT_SITE", "LABKIT_SITE_OF_TEST")
+"""Variables that say whose a process is: of the lab and its sessions, and of whatever it starts."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -115,9 +125,9 @@ class Browser:
                 if line.startswith(b"data:"):
                     yield json.loads(line[5:])
 
-    def xsrf(self) -> str:
-        """Of the hub's pages."""
-        return next((c.value or "" for c in self.jar if c.name == "_xsrf" and "/hub" in c.path), "")
+    def xsrf(self, of: str = "/hub") -> str:
+        """Of the hub's pages, or of a session's."""
+        return next((c.value or "" for c in self.jar if c.name == "_xsrf" and of in c.path), "")
 
     def sign_in(self, name: str, password: str) -> Answer:
         self.ask("/hub/login")
@@ -182,7 +192,8 @@ class RealLab:
             "[hub]\n",
             f"[hub]\nport = {port}\ninternal_port = {internal}\nproxy_port = {proxy}\n" + of_hub,
         )
-        self.settings.write_text(f"{text}\n{more_settings}")
+        mark = f'[environment.set]\n{MARKS[1]} = "{self.settings}"\n'
+        self.settings.write_text(f"{text}\n{mark}\n{more_settings}")
         self.base = f"http://127.0.0.1:{port}"
         self.internal = f"http://127.0.0.1:{internal}"
         self.process: subprocess.Popen[str] | None = None
@@ -264,12 +275,31 @@ class RealLab:
         return json.loads(file.read_text()) if file.exists() else {}
 
     def processes(self) -> dict[int, str]:
-        """Every living process of this lab: of its hub, its sessions, its runs."""
-        return {
-            pid: Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-            for pid, stat in all_processes().items()
-            if not stat.ended and environment_value(pid, "LABKIT_SITE") == str(self.settings)
-        }
+        """Every living process of this lab, by its command: hub, proxy, sessions, runs, and what
+        watches over them."""
+        there = all_processes()
+        ours = [each for pid, each in there.items() if not each.ended and self._is_ours(pid)]
+        # Ray's processes write their title over their environment.
+        below = [each for root in ours for each in descendants(there, root.pid, lambda _: False)]
+        return {each.pid: command_of(each.pid) for each in [*ours, *below]}
+
+    def _is_ours(self, pid: int) -> bool:
+        marks = {environment_value(pid, name) for name in MARKS}
+        # A supervisor has no environment of the site's.
+        database = f"{self.folder}/state/local/jobs.sqlite"
+        return str(self.settings) in marks or database in command_of(pid)
+
+    def processes_of(self, run: Path) -> list[int]:
+        """Those of its job."""
+        job = json.loads((run / "attempts" / "1" / "attempt.json").read_text())["job_id"]
+        return [p for p in self.processes() if environment_value(p, "LABKIT_JOB_ID") == job]
+
+
+def command_of(pid: int) -> str:
+    """Empty where it has ended."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
+    return ""
 
 
 @contextmanager
@@ -281,5 +311,8 @@ def real_lab(lab: RealLab) -> Iterator[RealLab]:
     finally:
         if lab.process and lab.process.poll() is None:
             lab.interrupt()
-        for pid in lab.processes():
-            os.kill(pid, signal.SIGKILL)
+        assert end_processes(lambda: alive(lab.processes()), grace_s=0)
+
+
+def alive(pids: Iterable[int]) -> list[ProcessIdentity]:
+    return [identity for pid in pids if (identity := identify(pid))]

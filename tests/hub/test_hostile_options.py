@@ -3,10 +3,11 @@
 As in `tests/security`, but on the scheduler `local`, which needs no root.
 """
 
+import re
 from typing import Any
 from urllib.parse import urlencode
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 
 from tests.hub.real_lab import RealLab
 from tests.security.hostile import requests, short_requests
@@ -32,15 +33,33 @@ def test_a_link_starts_nothing_whatever_it_says(lab: RealLab):
     ana = lab.browser("ana")
 
     @one_hub_for_all
+    @example({"partition": "nowhere"})
+    @example({"profile": "notebook", "partition": "nowhere;id"})
     @given(short_requests)
     def visit(options: dict[str, str]) -> None:
         query = urlencode({f"opt-{key}": value for key, value in options.items()})
         answer = ana.ask(f"/hub/spawn?{query}")
-        assert answer.status in (200, 400), answer.text
         assert 'id="spawn_form"' in answer.text
+        if all(is_possible(key, str(value)) for key, value in options.items()):
+            assert answer.status == 200 and "The link has chosen for you" in answer.text
+            assert re.search(r'value="notebook"[^>]*\schecked\b', answer.text), answer.text
+        else:
+            assert answer.status == 400, (options, answer.text)
+            assert "Wrong in the options of the session" in answer.text
 
     visit()
     assert lab.record("ana") == {} and not ana.session("ana")
+
+
+def is_possible(key: str, value: str) -> bool:
+    """A profile that there is, or what a cluster may have a partition or an account called.
+
+    Whether it has is asked when the button is pressed. No amount can be meant by those texts.
+    """
+    if key == "profile":
+        return value == "notebook"
+    names = ("device", "partition", "account", "reservation")
+    return key in names and bool(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", value.strip()))
 
 
 def test_an_api_body_that_is_no_object_is_refused(lab: RealLab):

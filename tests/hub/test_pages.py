@@ -6,15 +6,19 @@ import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from labkit.processes import identify, send_signal
 from tests.browser.conftest import need_chromium
 from tests.hub.person import NARROW, WIDE, Person, chromium, person_at
 from tests.hub.real_lab import RealLab
 from tests.waiting import wait_for
 
 BOTH = (WIDE, NARROW)
+NO_TIMERS = "() => { for (let n = setTimeout(() => {}); n > 0; n -= 1) clearTimeout(n); }"
+"""So that a page that looks anew by itself stays while it is looked at."""
 HUNGRY = """import time
 
 kept = []
@@ -40,6 +44,7 @@ def ana(lab: RealLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pers
 
 
 def wrong_password(person: Person) -> None:
+    assert person.page.get_by_text("ana and ben share one password").is_visible()
     person.page.locator("#username_input").fill(person.name)
     person.page.locator("#password_input").fill("wrong")
     person.page.keyboard.press("Enter")
@@ -68,6 +73,21 @@ def test_addresses_that_lead_nowhere(ana: Person):
     assert ana.page.url.endswith("/hub/home")
 
 
+def test_a_link_fills_in_the_form_and_a_keyboard_walks_it(ana: Person):
+    form = "/hub/spawn?opt-profile=small&opt-cores=1"
+    open_page(ana, form, "Start a session", "spawn-by-link")
+    assert ana.page.get_by_text("The link has chosen for you").is_visible()
+    ana.keyboard.walk_to("Small")
+    walked = ana.keyboard.walk_to("Start")  # past what this machine's GPUs add
+    assert walked[0] == "Other amounts" and walked[-4:] == ["Cores", "Memory", "Time", "Start"]
+    ana.keyboard.walk_to("Memory", key="Shift+Tab")
+    ana.keyboard.type("900 TB")
+    ana.page.locator("#labkit-verdict").get_by_text("900 TB").wait_for()
+    ana.keyboard.walk_to("Other amounts", key="Shift+Tab")
+    ana.keyboard.press("Enter")
+    assert ana.keyboard.walk_to("Start") == ["Start"]  # what is folded is not walked through
+
+
 def test_a_session_that_is_not_there_or_did_not_start(lab: RealLab, ana: Person):
     open_page(ana, "/user/ana/lab", "Your session is not running", "not-running")
     ana.page.goto(f"{lab.base}/hub/spawn")
@@ -87,7 +107,7 @@ def launcher(lab: RealLab) -> int | None:
     return next((p for p, c in lab.processes().items() if "labkit_spawners.launcher" in c), None)
 
 
-def test_further_sessions_are_added_started_stopped_and_removed(ana: Person):
+def test_further_sessions_are_added_started_stopped_and_removed(lab: RealLab, ana: Person):
     page = ana.page
     page.goto(f"{ana.lab.base}/hub/home")
     page.get_by_label("Name of a new session").fill("Class <b>7</b>")
@@ -99,11 +119,33 @@ def test_further_sessions_are_added_started_stopped_and_removed(ana: Person):
     open_page(ana, "/hub/home", "Sessions", "home-further-session")
     row = page.get_by_role("row", name="Class <b>7</b>")
     assert "running" in row.inner_text()
-    row.get_by_role("button", name="Stop").click()
+    it_is_being_stopped(ana, lab, row)
     row.get_by_role("button", name="Remove").wait_for()
     page.once("dialog", lambda dialog: dialog.accept())
     row.get_by_role("button", name="Remove").click()
     row.wait_for(state="detached")
+
+
+def it_is_being_stopped(ana: Person, lab: RealLab, row: Any) -> None:
+    """By a session that takes its time."""
+    page, session = ana.page, identify(launcher(lab) or 0)
+    assert session
+    name = row.get_by_role("link").get_attribute("href").rstrip("/").rpartition("/")[2]
+    send_signal(session, signal.SIGSTOP)
+    with page.expect_request(lambda request: request.method == "DELETE"):
+        row.get_by_role("button", name="Stop").click()
+    hers = lab.browser("ana")
+    wait_for(lambda: hers.sessions("ana")[name]["pending"] == "stop", "the stop to begin")
+    other = page.context.new_page()
+    for tab in (other, page):
+        tab.goto(f"{lab.base}/hub/spawn-pending/ana/{name}")
+        tab.get_by_role("heading", name="The session is being stopped").wait_for()
+    page.evaluate(NO_TIMERS)
+    ana.inspect("being-stopped", BOTH)
+    send_signal(session, signal.SIGCONT)
+    other.get_by_role("heading", name="Sessions", exact=True).wait_for()  # by itself
+    other.close()
+    page.goto(f"{lab.base}/hub/home")
 
 
 def test_a_session_that_takes_too_much_memory_says_so(lab: RealLab, ana: Person):

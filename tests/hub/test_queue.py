@@ -52,17 +52,3 @@ def test_a_session_that_waits_can_be_taken_back(narrow: RealLab):
     ben.start_session("ben")
     assert narrow.record("ben")["job_id"] != job
     ben.stop_session("ben")
-
-
-def test_a_session_that_takes_too_much_memory_is_ended_and_told_why(narrow: RealLab):
-    ana = narrow.browser("ana")
-    ana.start_session("ana")
-    # A little later, so that the kernel can still say that it has taken the code.
-    # Kept, since memory that is given back at once may never be looked at.
-    eat = (
-        "import threading; kept = []; "
-        "threading.Timer(2, lambda: kept.append(bytearray(b'x') * 5_000_000_000)).start()"
-    )
-    ana.run_in_kernel("ana", eat)
-    wait_for(lambda: not ana.session("ana"), "the end of the session", 90)
-    assert "took more memory than its profile gives" in ana.ask("/hub/spawn").text

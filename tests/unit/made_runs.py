@@ -36,9 +36,10 @@ EVALUATION = {
 }  # fmt: skip
 
 
-def done_run(site: Site, name: str = "pets") -> Run:
+def done_run(site: Site, name: str = "pets", accuracy: float = 0.8125) -> Run:
     run = new_run(site, name, Status(state=RunState.DONE, message="Better than all."))
-    (run.last.folder / "evaluation.json").write_text(json.dumps(EVALUATION))
+    tuned = {**SCORES, "accuracy": {**SCORES["accuracy"], "value": accuracy}}
+    (run.last.folder / "evaluation.json").write_text(json.dumps({**EVALUATION, "tuned": tuned}))
     return run
 
 

@@ -19,7 +19,7 @@ from labkit.models.catalogue import BaseEntry
 from labkit.paths import write_json
 from labkit.runs import submit
 from labkit.runs.folder import RunState, Status
-from labkit.settings import Site
+from labkit.settings import Site, load_site
 from labkit_widgets.acts import read_act
 
 from .fake_page import Person
@@ -178,6 +178,25 @@ def test_a_run_deleted_while_shown_is_said(person: Person, site: Site):
     assert person.sees["run"]["gone"]
     assert person.does("ask", text="x")["run"]["gone"]
     assert person.does("new_run")["page"] == "form"
+
+
+def test_another_persons_run_is_in_no_table_and_opens_by_no_name(
+    site: Site, base: BaseEntry, monkeypatch: pytest.MonkeyPatch
+):
+    file = Path(site.settings)
+    file.write_text(file.read_text().replace('runs = "runs"', 'runs = "runs/{user}"'))
+    monkeypatch.setenv("LOGNAME", "ana")
+    hers = done_run(load_site(), "hers")
+    monkeypatch.setenv("LOGNAME", "ben")
+    ben = Person("runs")
+    assert ben.sees["runs"]["rows"] == []
+    for run in (hers.run_id, "hers", f"../ana/{hers.run_id}", str(hers.folder)):
+        shown = ben.does("open_run", run=run)
+        assert f"No run is called {run!r}" in shown["notice"]["text"]
+        assert shown["run"] is None
+    assert "No run is called" in ben.does("compare", runs=[hers.run_id, "hers"])["notice"]["text"]
+    monkeypatch.setenv("LOGNAME", "ana")
+    assert Person("runs").does("open_run", run="hers")["run"]["name"] == "hers"
 
 
 def test_rename_and_delete(person: Person, site: Site):
