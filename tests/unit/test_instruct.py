@@ -72,10 +72,11 @@ def test_equal_questions_are_in_one_part(base: BaseEntry, write_csv: Write, tmp_
 def test_a_row_stays_in_its_part_whatever_the_system_message_says(
     base: BaseEntry, questions: Path, tmp_path: Path
 ):
-    def held_out(name: str, **settings: str) -> Sequence[int]:
-        return saved(prepare(base, questions, **settings), tmp_path / name).held_out.rows
+    def held_out(system: str) -> Sequence[int]:
+        folder = tmp_path / f"said {system}"
+        return saved(prepare(base, questions, system=system), folder).held_out.rows
 
-    assert held_out("a") == held_out("b", system="Answer in one sentence.") != []
+    assert held_out("") == held_out("Answer in one sentence.") != []
 
 
 def test_a_test_file_is_all_that_is_measured_on(
