@@ -22,6 +22,7 @@ SOONER = 10
 AT_ONCE_S = 0.5
 """And never later than so, while there are questions left."""
 CLOCKS_APART_S = 300.0
+UNBOUNDED = 1_000_000
 POOLS_EVERY = 4
 """Where jobs could run changes less than they do."""
 POOLS_COST = 2
@@ -174,10 +175,10 @@ class JobWatch:
     """
 
     def __init__(self, scheduler: Scheduler, person: str | None = None):
-        """`person`: whose rights are asked for, where it is for them alone."""
+        """`person`: who asks for themselves, once; without one, it is the hub that asks for all."""
         self.scheduler, self._person = scheduler, person
         self.submitting = asyncio.Semaphore(SUBMIT_AT_ONCE)
-        self._budget = Budget(scheduler.queries_a_minute)
+        self._budget = Budget(UNBOUNDED if person else scheduler.queries_a_minute)
         every_s = scheduler.look_every_s
         self._looks = Shared(self._look, every_s, lambda: self._budget.spend(1))
         self._pools = Shared(
