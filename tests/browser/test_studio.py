@@ -247,7 +247,7 @@ def test_where_there_is_nothing_it_says_what_to_do(lab: Lab, browser: Browser) -
     browser.open("empty.ipynb", NOTHING.format(site=str(settings)))
     browser.see("No runs yet")
     browser.button("Next").click()
-    browser.see("No base models yet")
+    browser.see("No base model for this task yet")
     browser.inspect("16-nothing")
 
 
