@@ -8,6 +8,7 @@ from the newest checkpoint.
 import json
 import logging
 import os
+import platform
 import shutil
 import sys
 import traceback
@@ -101,9 +102,17 @@ def _say_nothing(**_: Any) -> None:
 def context_of(
     run: Run, attempt: Attempt, worker: Worker, workers: "Workers", report: Callable[..., None]
 ) -> TrainContext:
-    """The attempt as a recipe sees it, going on from its own newest checkpoint if it has one."""
+    """The attempt as a recipe sees it, going on from its own newest checkpoint if it has one.
+
+    Raises LabkitError where this node does not see the base model.
+    """
     spec = run.spec()
     base = BaseEntry.model_validate(run.record()["base"])
+    if not base.path.is_dir():
+        raise LabkitError(
+            f"The base model {base.name!r} is not on {platform.node()}: no folder {base.path}. "
+            "Keep base models where all nodes see them, then resume the run."
+        )
     own = attempt.checkpoints()
     given = run.folder / attempt.resume_from if attempt.resume_from else None
     if given and not given.exists() and (newer := run.newest_checkpoint()):

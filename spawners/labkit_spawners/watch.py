@@ -13,8 +13,6 @@ from labkit.schedulers.base import Access, JobEnd, JobInfo, JobSpec, Pool, Right
 
 T = TypeVar("T")
 
-RIGHTS_FRESH_S = 600.0
-"""Who may name what changes seldom; Slurm itself decides when a job is submitted."""
 SUBMIT_AT_ONCE = 4
 """Each submission is a process on the hub's machine: a class that starts must not crowd it out."""
 SOONER = 10
@@ -23,10 +21,14 @@ AT_ONCE_S = 0.5
 """And never later than so, while there are questions left."""
 CLOCKS_APART_S = 300.0
 UNBOUNDED = 1_000_000
+ENOUGH = 0.75
+"""Of the questions that may be asked at once: what can wait is asked while so many are left."""
 POOLS_EVERY = 4
 """Where jobs could run changes less than they do."""
 POOLS_COST = 2
 """Nodes and partitions."""
+RIGHTS_EVERY = 20
+"""Who may name what changes seldom; the scheduler itself decides when a job is submitted."""
 RIGHTS_COST = 3
 """Partitions, reservations and associations."""
 
@@ -61,8 +63,8 @@ class Budget:
                 self.owe(1)
 
     async def spend_spare(self) -> None:
-        """Wait until nothing else needs any, and take one."""
-        await self._wait_for(self.most)
+        """Wait until there are more than sessions are likely to need soon, and take one."""
+        await self._wait_for(ENOUGH * self.most)
         await self.spend(1)
 
     async def _wait_for(self, queries: float) -> None:
@@ -185,7 +187,7 @@ class JobWatch:
             self._ask_pools, POOLS_EVERY * every_s, lambda: self._budget.spend(POOLS_COST)
         )
         self._rights = Shared(
-            self._ask_rights, RIGHTS_FRESH_S, lambda: self._budget.spend(RIGHTS_COST)
+            self._ask_rights, RIGHTS_EVERY * every_s, lambda: self._budget.spend(RIGHTS_COST)
         )
         self._followed: dict[str, JobEnd | None] = {}
         self._since: dict[str, float] = {}

@@ -61,7 +61,7 @@ def test_the_whole_way(toy: Lab) -> None:
 
 
 def test_stop_saves_and_resume_goes_on_to_the_end(toy: Lab) -> None:
-    flags = ("--epochs=16", "--patience=16", "--batch-size=1", "--max-answer-tokens=2")
+    flags = ("--epochs=7", "--patience=7", "--batch-size=1", "--max-answer-tokens=2")
     run = json.loads(start(toy, *flags))["run"]
     toy.wait_for_step(run, 5)
     toy.labkit("run", "stop", run)

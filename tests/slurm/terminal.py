@@ -1,6 +1,7 @@
 """What a person types on the machine that they sign in to."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 from labkit.demo import demo_weights
 from tests.slurm.cluster import SlurmCluster
-from tests.slurm.slurm_lab import SlurmLab
+from tests.slurm.slurm_lab import SlurmLab, own
 from tests.waiting import wait_for
 
 
@@ -39,11 +40,21 @@ class Terminal:
         wait_for(lambda: not left(), "the nodes to be clean", 60, seen=left)
 
 
+def weights_at_home(cluster: SlurmCluster, user: str) -> Path:
+    """all-MiniLM-L6-v2 in that person's home, which all nodes see."""
+    home = cluster.home(user)
+    weights = home / "models" / "minilm"
+    if not weights.exists():
+        shutil.copytree(demo_weights(), weights)
+        own(home / "models", home)
+    return weights
+
+
 @contextmanager
 def terminal_with_model(cluster: SlurmCluster, user: str) -> Iterator[Terminal]:
     """That of a person who has a base model, 'minilm'; their jobs end with it."""
     SlurmLab(cluster)  # its settings
     terminal = Terminal(cluster, user)
-    terminal.labkit("models", "add", demo_weights(), "--name", "minilm")
+    terminal.labkit("models", "add", weights_at_home(cluster, user), "--name", "minilm")
     yield terminal
     cluster.cancel_all()

@@ -6,18 +6,17 @@ Two at once, one waiting behind the other; and one from sign-in to the result of
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from labkit.demo import demo_weights
 from labkit.models.catalogue import add_model, inspect_folder
 from tests.browser.conftest import need_chromium
 from tests.hub.person import Person, chromium, person_at
 from tests.slurm.cluster import SlurmCluster
 from tests.slurm.slurm_lab import PEOPLE, SlurmLab, own
+from tests.slurm.terminal import weights_at_home
 from tests.waiting import wait_for
 
 ONLY_ONE = "A node with a GPU for each finger"
@@ -238,11 +237,9 @@ def choose_two_nodes(person: Person) -> None:
 def give_demo_model(lab: SlurmLab, name: str) -> None:
     """all-MiniLM-L6-v2 in that person's own catalogue."""
     home = lab.cluster.home(name)
-    weights = shutil.copytree(demo_weights(), home / "models" / "minilm")
-    entry = inspect_folder(weights, name="minilm")
+    entry = inspect_folder(weights_at_home(lab.cluster, name), name="minilm")
     add_model(home / "labkit" / "models", entry.model_copy(update={"title": "all-MiniLM-L6-v2"}))
-    for folder in ("models", "labkit"):
-        own(home / folder, home)
+    own(home / "labkit", home)
 
 
 def runs_of(lab: SlurmLab, name: str) -> list[Path]:

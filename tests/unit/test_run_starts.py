@@ -11,6 +11,7 @@ from labkit.runs.find import create_run
 from labkit.runs.folder import Attempt, Run, RunState, Status
 from labkit.runs.spec import spec_from_flat
 from labkit.runs.starts import MAX_FRUITLESS, Start, fruitless_starts, used_s
+from labkit.runs.work import Worker, context_of
 from labkit.schedulers.base import STARTS
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -170,3 +171,13 @@ def test_time_counts_once_where_a_start_has_several_attempts(tmp_path):
     two.write_status(Status(state=RunState.TRAINING, updated=after_noon(300)))
     worked(three, 1000, 1050)
     assert used_s([one, two, three]) == 350
+
+
+def test_a_node_that_does_not_see_the_base_model_says_so(site, base):
+    flat = {"recipe": "text-classification", "base": base.name, "data": "/d/a.csv"}
+    gone = base.model_copy(update={"path": Path("/nowhere/thin")}).model_dump(mode="json")
+    run = create_run(site.runs, spec_from_flat(flat, source="test"), {"base": gone})
+    worker = Worker(folder=run.folder, attempt=1, stop_file=run.folder / "stop", num_threads=1,
+                    accelerator="cpu")  # fmt: skip
+    with pytest.raises(LabkitError, match="'thin' is not on .*: no folder /nowhere/thin. Keep"):
+        context_of(run, run.new_attempt(cluster="here"), worker, None, print)  # type: ignore[arg-type]
