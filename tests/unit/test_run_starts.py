@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import LabkitError
+from labkit.paths import write_json
 from labkit.runs.find import create_run
 from labkit.runs.folder import Attempt, Run, RunState, Status
 from labkit.runs.spec import spec_from_flat
@@ -176,7 +177,8 @@ def test_time_counts_once_where_a_start_has_several_attempts(tmp_path):
 def test_a_node_that_does_not_see_the_base_model_says_so(site, base):
     flat = {"recipe": "text-classification", "base": base.name, "data": "/d/a.csv"}
     gone = base.model_copy(update={"path": Path("/nowhere/thin")}).model_dump(mode="json")
-    run = create_run(site.runs, spec_from_flat(flat, source="test"), {"base": gone})
+    run = create_run(site.runs, spec_from_flat(flat, source="test"), {})
+    write_json(run.folder / "run.json", {**run.record(), "base": gone})
     worker = Worker(folder=run.folder, attempt=1, stop_file=run.folder / "stop", num_threads=1,
                     accelerator="cpu")  # fmt: skip
     with pytest.raises(LabkitError, match="'thin' is not on .*: no folder /nowhere/thin. Keep"):
