@@ -29,6 +29,7 @@ cores = 1
 memory = "2 GB"
 time = "30m"
 extend = "30m"
+longest = "90m"
 """
 PEEK = """
 import getpass, os, socket

@@ -145,7 +145,7 @@ def test_who_waits_sees_place_reason_and_start_and_keeps_what_was_asked(
     asked = {"profile": "gpu", "time": "45m", "memory": "3 GB", "account": "lab"}
     assert ask(bob, "bob", **asked).status == 202
     job = has_job(lab, "bob")
-    said = event(bob, "bob", lambda e: "Waiting" in e.get("queue", ""))
+    said = event(bob, "bob", lambda e: "Place 2" in e.get("queue", ""))
     assert said["queue"] == "Place 2 in the queue. Waiting for a free h100: 1 person before you."
     assert event(bob, "bob", lambda e: e.get("expected_start"))["stuck"] is False
 
