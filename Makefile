@@ -27,7 +27,8 @@ test: $(VENV)/.test ## set up, and pass every test
 	$(BIN)/python -m pytest tests/unit -n 2
 	$(BIN)/python -m pytest tests/ray
 	$(BIN)/python -m pytest tests/hub tests/browser
-	$(BIN)/python -m pytest tests/slurm tests/security -n 2 --dist loadfile
+	$(BIN)/python -m pytest tests/slurm -m training
+	$(BIN)/python -m pytest tests/slurm tests/security -m "not training" -n 2 --dist loadfile
 
 check: $(VENV)/.test ## formatting, types, directions of imports, imports of each extra
 	$(BIN)/ruff format --check .
@@ -43,7 +44,8 @@ soak: $(VENV)/.test ## what repeats: 20 rounds of the faults, 10,000 attacks
 	$(BIN)/python -m pytest tests/unit --soak -n 2
 	$(BIN)/python -m pytest tests/ray --soak
 	$(BIN)/python -m pytest tests/hub tests/browser --soak
-	$(BIN)/python -m pytest tests/slurm tests/security --soak -n 2 --dist loadfile
+	$(BIN)/python -m pytest tests/slurm -m training --soak
+	$(BIN)/python -m pytest tests/slurm tests/security -m "not training" --soak -n 2 --dist loadfile
 
 slurm-up: $(VENV)/.test ## a real Slurm of four nodes on this machine, as root; see tests/slurm/cluster.sh
 	LABKIT_SLURM_PYTHON=$(abspath $(BIN))/python tests/slurm/cluster.sh up

@@ -34,6 +34,8 @@ if "--hold" in sys.argv:
 MORE = 'import ray; ray.init(); print("CPUS", ray.cluster_resources()["CPU"])'
 SIZE = ("--nodes=2", "--cpus-per-node=2", "--memory=2GB", "--time=20m")
 
+pytestmark = pytest.mark.training
+
 
 @pytest.fixture(scope="module")
 def alice(cluster: SlurmCluster) -> Iterator[Terminal]:

@@ -13,6 +13,8 @@ from tests.slurm.neighbour import knocks, readable
 from tests.slurm.terminal import Terminal, terminal_with_model
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.training
+
 
 @pytest.fixture(scope="module")
 def alice(cluster: SlurmCluster) -> Iterator[Terminal]:

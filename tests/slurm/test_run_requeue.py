@@ -12,6 +12,8 @@ from tests.slurm.terminal import Terminal, terminal_with_model
 from tests.slurm.test_run_nodes import begin, nodes_of, restarts, start
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.training
+
 
 @pytest.fixture(scope="module")
 def alice(cluster: SlurmCluster) -> Iterator[Terminal]:
