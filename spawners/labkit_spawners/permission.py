@@ -11,29 +11,37 @@ import os
 import pwd
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 from labkit.errors import LabkitError, UsageError, known_names
-from labkit.schedulers.base import Access
+from labkit.schedulers.base import Access, Pool
 from labkit.settings import Limits, Profile, Site
 from labkit.units import format_duration, format_memory
 from labkit_spawners.options import ADVANCED, NAMES, SOURCE
 from labkit_spawners.places import SHARE
-from labkit_spawners.watch import JobWatch
 
 GROUPS_WITHIN_S = 10
 _DIRECTORY = ThreadPoolExecutor(4, "directory")
 """Of its own: a directory that hangs must not take the threads of others."""
 
 
+class Offering(Protocol):
+    """What a cluster has for people, as the hub knows it or as a scheduler says it now."""
+
+    async def access(self, person: str, groups: Collection[str]) -> Access: ...
+
+    async def pools(self) -> Sequence[Pool]: ...
+
+
 async def require_permitted(
-    site: Site, watch: JobWatch, person: str, name: str, asked: Profile
+    site: Site, cluster: Offering, person: str, name: str, asked: Profile
 ) -> None:
     """Raises UsageError with what is allowed; LabkitError where that cannot be known now."""
     groups = await groups_now(person)
     wrong = dict(over_limits(site, groups, name, asked))
     names = chosen_names(site.profiles[name], asked)
     if names and not wrong:
-        offered = await _offered(watch, person, groups, site, names)
+        offered = await _offered(cluster, person, groups, site, names)
         wrong = dict(_not_offered(names, offered))
     if wrong:
         lines = [f"  {key}: {said}" for key, said in wrong.items()]
@@ -130,11 +138,11 @@ def chosen_names(profile: Profile, asked: Profile) -> dict[str, str]:
 
 
 async def _offered(
-    watch: JobWatch, person: str, groups: Collection[str], site: Site, names: Mapping[str, str]
+    cluster: Offering, person: str, groups: Collection[str], site: Site, names: Mapping[str, str]
 ) -> Mapping[str, Sequence[str]]:
     try:
-        access = await watch.access(person, groups)
-        pools = await watch.pools() if "device" in names else ()
+        access = await cluster.access(person, groups)
+        pools = await cluster.pools() if "device" in names else ()
     except LabkitError as error:
         raise LabkitError(
             f"The scheduler does not answer now, so {known_names(names.values())} cannot be looked "

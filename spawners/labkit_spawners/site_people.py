@@ -59,15 +59,15 @@ def check_limits(site: Site, known: Mapping[str, Collection[str]]) -> Iterator[F
 
 
 def _groups(key: str, names: Sequence[str]) -> Iterator[Finding]:
-    there = {group.gr_name for group in grp.getgrall()}
     for name in names:
         try:
             grp.getgrnam(name)
         except KeyError:
+            nearest = did_you_mean(name, [group.gr_name for group in grp.getgrall()])
             yield Finding(
                 key=key,
                 found=repr(name),
-                fix=f"There is no such Unix group on this machine.{did_you_mean(name, there)}",
+                fix=f"There is no such Unix group on this machine.{nearest}",
             )
 
 

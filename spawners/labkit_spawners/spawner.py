@@ -14,19 +14,19 @@ from typing import Any
 from batchspawner.batchspawner import JobStatus
 from traitlets import Integer
 
-from labkit.errors import DamagedFile, LabkitError
-from labkit.schedulers.base import JobEnd, JobInfo, JobState, Outcome
+from labkit.errors import LabkitError
+from labkit.schedulers.base import Outcome
 from labkit.settings import Profile
 from labkit_spawners import asking, figures_now, mend, port_report, session_api, start_request
 from labkit_spawners.ask_hub import trust_ours_alone
-from labkit_spawners.asked import AskedSpawner, SessionFailed
+from labkit_spawners.asked import SessionFailed
 from labkit_spawners.certificates import (
     SESSIONS,
-    fingerprint_at,
     fingerprint_of,
     session_certificates,
 )
 from labkit_spawners.figures import session_answered, timed
+from labkit_spawners.followed import FollowedSpawner
 from labkit_spawners.options import (
     SessionOptions,
     as_given,
@@ -34,11 +34,10 @@ from labkit_spawners.options import (
     read_options,
 )
 from labkit_spawners.records import SessionRecord
-from labkit_spawners.session_job import FROM_HUB, home_of, session_log, unix_home
+from labkit_spawners.session_job import FROM_HUB
 from labkit_spawners.shared import accelerator_for, nodes_for
 from labkit_spawners.sign_in import DemoAuthenticator
-from labkit_spawners.submit import Certificates, SessionRequest, as_the_hub, submit_session
-from labkit_spawners.tags import is_job_of
+from labkit_spawners.submit import Certificates, SessionRequest, submit_session
 from labkit_spawners.watch import JobWatch
 from labkit_spawners.words import how_it_ended, how_it_went, step_of
 
@@ -54,7 +53,7 @@ _NEVER_S = 10 * 365 * 86400
 _STOP_WAIT_S = 40.0
 
 
-class GpuSpawner(AskedSpawner):
+class GpuSpawner(FollowedSpawner):
     """One session of one person."""
 
     starting_timeout_s = Integer(
@@ -72,8 +71,6 @@ class GpuSpawner(AskedSpawner):
         self.start_timeout = _NEVER_S
         self.ip, self.port = "127.0.0.1", 0
         self._detached = False
-        self._job: JobInfo | None = None
-        self._end: JobEnd | None = None
         self._reported = asyncio.Event()
         self._answered: datetime | None = None
         """When it first answered, until that is among the figures."""
@@ -221,24 +218,6 @@ class GpuSpawner(AskedSpawner):
                 "out, as this lab is set up to do. Choose a smaller profile, or try later."
             )
 
-    async def locate(self) -> None:
-        """Have the scheduler say where the job runs, where its last answer is from before."""
-        if not self.state_gethost() and (watch := self._watch()):
-            watch.outdate()
-            await self.query_job_status()
-
-    async def is_own_port(self, port: int) -> bool:
-        """Whether what listens there has this session's key: else it is another's, or nobody's."""
-        record, host = self._record(), self.state_gethost()
-        if record is None or not record.certificate:
-            return True
-        return await fingerprint_at(host, port, self.user.settings) == record.certificate
-
-    async def job_now(self) -> JobInfo | None:
-        """Its job by the scheduler's word; None where it has none, or is not answered."""
-        await self.query_job_status()
-        return self._job
-
     def port_reported(self, port: int, nonce: str) -> bool:
         """Take the port that the session says. False where it is not the session that is meant."""
         record = self._record()
@@ -252,61 +231,6 @@ class GpuSpawner(AskedSpawner):
         self.lab.records.update(record, host=host, port=port)
         self._reported.set()
         return True
-
-    async def query_job_status(self) -> JobStatus:
-        """Only the scheduler's word that a job has ended ends a session: unknown is not dead."""
-        if not self.job_id:
-            return JobStatus.NOTFOUND
-        if (watch := self._watch()) is None:
-            return JobStatus.UNKNOWN
-        try:
-            record = self._record()
-            found = await watch.job(self.job_id, record.created if record else 0.0)
-        except Exception as error:
-            self.log.warning("The scheduler does not answer about %s: %s", self.job_id, error)
-            found = None
-        self._job = found if isinstance(found, JobInfo) and self._is_mine(found) else None
-        self._end = found if isinstance(found, JobEnd) else None
-        self.job_status = self._job.state.value if self._job else ""
-        if self._job is None:
-            return JobStatus.NOTFOUND if self._end else JobStatus.UNKNOWN
-        return {
-            JobState.PENDING: JobStatus.PENDING,
-            JobState.UNKNOWN: JobStatus.UNKNOWN,
-        }.get(self._job.state, JobStatus.RUNNING)
-
-    def _is_mine(self, job: JobInfo) -> bool:
-        record = self._record()
-        return record is not None and is_job_of(record, job, as_hub=self._as_the_hub())
-
-    async def cancel_batch_job(self) -> None:
-        if (watch := self._watch()) is None:
-            self.log.error(
-                "Job %s on cluster %r could not be cancelled: %s names that cluster no more. "
-                "Cancel it there by hand.",
-                self.job_id,
-                self._cluster(),
-                self.lab.site.settings,
-            )
-            return
-        await watch.scheduler.cancel(self.job_id)
-        watch.outdate()
-
-    def state_ispending(self) -> bool:
-        return self.job_status == JobState.PENDING
-
-    def state_isrunning(self) -> bool:
-        return self.job_status in (JobState.RUNNING, JobState.ENDING)
-
-    def state_isunknown(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return self.job_status == JobState.UNKNOWN
-
-    def state_gethost(self) -> str:
-        """Where the session listens, by the scheduler's word alone; '' while that is not known."""
-        settings = self.lab.site.clusters.get(self._cluster())
-        if settings and settings.scheduler == "local":
-            return "127.0.0.1"
-        return self._job.nodes[0] if self._job and self._job.nodes else ""
 
     async def poll(self) -> int | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """None while the job is there or may be."""
@@ -396,42 +320,3 @@ class GpuSpawner(AskedSpawner):
                 said = step
                 yield step.copy()
             await asyncio.sleep(0.3)
-
-    @property
-    def record(self) -> SessionRecord:
-        """What the hub wrote down of it. Raises SessionFailed where it has no job."""
-        record = self._record()
-        if record is None:
-            raise SessionFailed("The session has ended.")
-        return record
-
-    def _record(self) -> SessionRecord | None:
-        try:
-            return self.lab.records.get(self.user.name, self.name)
-        except DamagedFile as error:  # one session's, which must not keep the hub from starting
-            self.log.error("%s", error)
-            return None
-
-    def _current(self, record: SessionRecord) -> SessionRecord:
-        """As it is now: the port may have come meanwhile. Raises SessionFailed."""
-        current = self._record()
-        if current is None or current.nonce != record.nonce:
-            raise SessionFailed("The session was stopped while it was starting.")
-        return current
-
-    def _cluster(self) -> str:
-        record = self._record()
-        return record.cluster if record else self.lab.site.cluster(None)[0]
-
-    def _watch(self) -> JobWatch | None:
-        """None where the cluster of the session was taken out of `labkit.toml`."""
-        name = self._cluster()
-        return self.lab.watch(name) if name in self.lab.site.clusters else None
-
-    def _log_file(self) -> str:
-        site, person = self.lab.site, self.user.name
-        home = home_of(site, person) if self._as_the_hub() else unix_home(person)
-        return str(session_log(home, self.name))
-
-    def _as_the_hub(self) -> bool:
-        return as_the_hub(self.lab.site, self._cluster(), self.user.name)

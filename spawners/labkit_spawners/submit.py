@@ -8,19 +8,20 @@ import asyncio
 import getpass
 import json
 import sys
+from collections.abc import Collection, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from labkit.errors import LabkitError
-from labkit.schedulers.base import HasSoftware, JobSpec, Scheduler
+from labkit.schedulers.base import Access, HasSoftware, JobSpec, Pool, Scheduler
 from labkit.settings import Profile, Site
 from labkit_spawners.options import SessionOptions, parse_options
 from labkit_spawners.permission import require_permitted
 from labkit_spawners.session_job import FROM_HUB, session_job, unix_home
-from labkit_spawners.watch import JobWatch
 
 HELPER = "labkit-submit"
 MAX_REQUEST = 400_000
@@ -92,6 +93,19 @@ def helper_command(person: str) -> list[str]:
     return ["sudo", "-n", "-u", person, "--", str(helper)]
 
 
+@dataclass(frozen=True)
+class _Now:
+    """What a scheduler says now, to who submits: a few questions, by a person's act."""
+
+    scheduler: Scheduler
+
+    async def access(self, person: str, groups: Collection[str]) -> Access:
+        return (await self.scheduler.rights(person))(person, groups)
+
+    async def pools(self) -> Sequence[Pool]:
+        return await self.scheduler.capacity()
+
+
 async def submit_as_self(
     site: Site,
     scheduler: Scheduler,
@@ -101,7 +115,7 @@ async def submit_as_self(
 ) -> str:
     """The id of the job; '' where it was only checked. Raises LabkitError."""
     name, profile = parse_options(request.options.model_dump(), site.profiles)
-    await require_permitted(site, JobWatch(scheduler, person), person, name, profile)
+    await require_permitted(site, _Now(scheduler), person, name, profile)
     job = session_job(
         site,
         profile,

@@ -20,9 +20,6 @@ SOONER = 10
 AT_ONCE_S = 0.5
 """And never later than so, while there are questions left."""
 CLOCKS_APART_S = 300.0
-UNBOUNDED = 1_000_000
-ENOUGH = 0.75
-"""Of the questions that may be asked at once: what can wait is asked while so many are left."""
 POOLS_EVERY = 4
 """Where jobs could run changes less than they do."""
 POOLS_COST = 2
@@ -63,8 +60,8 @@ class Budget:
                 self.owe(1)
 
     async def spend_spare(self) -> None:
-        """Wait until there are more than sessions are likely to need soon, and take one."""
-        await self._wait_for(ENOUGH * self.most)
+        """Wait until nothing else needs any, and take one."""
+        await self._wait_for(self.most)
         await self.spend(1)
 
     async def _wait_for(self, queries: float) -> None:
@@ -176,11 +173,10 @@ class JobWatch:
     All together are never more than the scheduler's `queries_a_minute`.
     """
 
-    def __init__(self, scheduler: Scheduler, person: str | None = None):
-        """`person`: who asks for themselves, once; without one, it is the hub that asks for all."""
-        self.scheduler, self._person = scheduler, person
+    def __init__(self, scheduler: Scheduler):
+        self.scheduler = scheduler
         self.submitting = asyncio.Semaphore(SUBMIT_AT_ONCE)
-        self._budget = Budget(UNBOUNDED if person else scheduler.queries_a_minute)
+        self._budget = Budget(scheduler.queries_a_minute)
         every_s = scheduler.look_every_s
         self._looks = Shared(self._look, every_s, lambda: self._budget.spend(1))
         self._pools = Shared(
@@ -189,8 +185,10 @@ class JobWatch:
         self._rights = Shared(
             self._ask_rights, RIGHTS_EVERY * every_s, lambda: self._budget.spend(RIGHTS_COST)
         )
-        self._followed: dict[str, JobEnd | None] = {}
-        self._since: dict[str, float] = {}
+        self._followed: dict[str, float] = {}
+        """By job id, since when an end counts as its own, in seconds since the epoch."""
+        self._ends: dict[str, JobEnd] = {}
+        """Of those, how they ended."""
         self.known_jobs: Mapping[str, JobInfo] = {}
         self.known_pools: Sequence[Pool] = ()
         """As they were answered last."""
@@ -202,8 +200,7 @@ class JobWatch:
         `since`: when it was not yet submitted, in seconds since the epoch. Raises what the
         scheduler raises; then nothing is known.
         """
-        self._followed.setdefault(job_id, None)
-        self._since[job_id] = since
+        self._followed[job_id] = since
         look = await self._looks.get()
         return look.jobs.get(job_id) or look.ends.get(job_id)
 
@@ -244,13 +241,13 @@ class JobWatch:
     def let_go(self, job_id: str) -> None:
         """Nobody asks for that job any more."""
         self._followed.pop(job_id, None)
-        self._since.pop(job_id, None)
+        self._ends.pop(job_id, None)
 
     def _has_spare(self) -> bool:
         return self._budget.left() >= self._budget.most
 
     async def _ask_rights(self) -> Rights:
-        self._known_rights = await self.scheduler.rights(self._person)
+        self._known_rights = await self.scheduler.rights()
         return self._known_rights
 
     async def _ask_pools(self) -> Sequence[Pool]:
@@ -259,11 +256,12 @@ class JobWatch:
 
     async def _look(self) -> Look:
         jobs = self.known_jobs = await self.scheduler.jobs()
-        gone = [i for i, end in self._followed.items() if end is None and i not in jobs]
+        gone = [i for i in self._followed if i not in jobs and i not in self._ends]
         if gone:
             self._budget.owe(1)
             ends = await self.scheduler.ended(gone)
             for job_id, end in ends.items():
-                if job_id in self._followed and is_end_since(end, self._since[job_id]):
-                    self._followed[job_id] = end
-        return Look(jobs, {i: end for i, end in self._followed.items() if end is not None})
+                since = self._followed.get(job_id)
+                if since is not None and is_end_since(end, since):
+                    self._ends[job_id] = end
+        return Look(jobs, dict(self._ends))

@@ -248,6 +248,9 @@ def test_where_there_is_nothing_it_says_what_to_do(lab: Lab, browser: Browser) -
     browser.see("No runs yet")
     browser.button("Next").click()
     browser.see("No base model for this task yet")
+    # What to do is said, and the way on is closed until it is done.
+    assert "labkit models add" in browser.studio.last.inner_text()
+    assert not browser.button("Next").is_enabled()
     browser.inspect("16-nothing")
 
 

@@ -146,14 +146,6 @@ async def test_the_rights_of_all_people_are_one_question(scheduler, clock, asked
     assert scheduler.asked_rights == [None]
 
 
-async def test_the_helper_asks_for_its_own_person_alone_and_does_not_wait(scheduler, clock, asked):
-    watch, began = JobWatch(scheduler, "ana"), clock.now
-    await watch.access("ana", ())
-    await watch.pools()
-    await watch.pools()
-    assert scheduler.asked_rights == ["ana"] and clock.now == began
-
-
 async def test_when_it_would_start_is_asked_when_sessions_need_no_question(
     scheduler, clock, asked, site
 ):

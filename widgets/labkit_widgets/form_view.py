@@ -1,6 +1,6 @@
 """The form as a browser shows it: plain dictionaries of what to draw. Pure, but for the form."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +34,15 @@ _WRONG = "A setting has a value that is not allowed; see the step “Settings”
 
 def form_view(form: Form) -> dict[str, Any]:
     doing, wrong = form.background.doing(), form.wrong()
+    fields = _fields(form, wrong)
     return {
         "step": form.step,
         "sample": form.sample is not None,
         "steps": [_step(form, key, wrong) for key in STEPS],
         "task": _task(form),
-        "base": _base(form),
+        "base": _base(form, fields),
         "data": _data(form, doing),
-        "settings": _settings(form, doing, wrong),
+        "settings": _settings(form, fields, doing, wrong),
         "start": _start(form, doing, wrong),
         "code": _code(form),
     }
@@ -86,7 +87,7 @@ def _task(form: Form) -> dict[str, Any]:
     return {"choices": choices, "chosen": form.given["recipe"]}
 
 
-def _base(form: Form) -> dict[str, Any]:
+def _base(form: Form, fields: Sequence[dict[str, Any]]) -> dict[str, Any]:
     looks = form.base_looks.items()
     return {
         "choices": [_base_choice(form.catalogue.entries[name], look) for name, look in looks],
@@ -94,7 +95,7 @@ def _base(form: Form) -> dict[str, Any]:
         "broken": list(form.catalogue.broken.values()),
         "catalogue": str(form.site.catalogue),
         "toy": toy_command(form.site, form.given["recipe"]),
-        "needed": [field for field in _fields(form, {}) if field["key"] in form.base_needs],
+        "needed": [field for field in fields if field["key"] in form.base_needs],
     }
 
 
@@ -201,9 +202,13 @@ def _fields(form: Form, wrong: Mapping[str, str]) -> list[dict[str, Any]]:
     return fields
 
 
-def _settings(form: Form, doing: dict[str, str], wrong: dict[str, str]) -> dict[str, Any]:
+def _settings(
+    form: Form,
+    fields: Sequence[dict[str, Any]],
+    doing: dict[str, str],
+    wrong: dict[str, str],
+) -> dict[str, Any]:
     clusters = list(form.site.clusters)
-    fields = _fields(form, wrong)
     return {
         "sight": [field for field in fields if field["in_sight"]],
         "more": [field for field in fields if not field["in_sight"]],
