@@ -3,8 +3,11 @@
 from labkit.demo.toy_model import TITLE
 from tests.waiting import wait_for
 
+from .accessibility import scrolled_inside
 from .conftest import Browser, Lab
 from .test_studio import EVIL, SCRIPT, STUDIO
+
+LAST = 42
 
 
 def test_questions_to_answers_side_by_side(lab: Lab, browser: Browser) -> None:
@@ -27,8 +30,10 @@ def test_questions_to_answers_side_by_side(lab: Lab, browser: Browser) -> None:
     browser.studio.locator(".lk-seen mark", has_text=SCRIPT).wait_for(timeout=60_000)
     browser.button("Next row ›").click()
     browser.studio.locator(".lk-seen mark", has_text="reason 3").wait_for()
-    browser.studio.get_by_label("Row", exact=True).fill("99")
-    browser.page.keyboard.press("Enter")
+    show_row(browser, LAST)
+    browser.studio.locator(".lk-seen s", has_text="so long").wait_for(timeout=60_000)
+    assert scrolled_inside(browser.page) == []
+    show_row(browser, 99)
     browser.see("hostile questions.csv has no usable row 99.", 60)
     assert browser.studio.locator("img, script").count() == 0
     assert "owned" not in browser.page.title()
@@ -70,8 +75,14 @@ def test_questions_to_answers_side_by_side(lab: Lab, browser: Browser) -> None:
     browser.inspect("26-answer")
 
 
+def show_row(browser: Browser, number: int) -> None:
+    browser.studio.get_by_label("Row", exact=True).fill(str(number))
+    browser.page.keyboard.press("Enter")
+
+
 def hostile(lab: Lab) -> None:
-    """A table whose questions and answers are HTML and script."""
+    """A table whose questions and answers are HTML and script, and one that is cut at its end."""
     evil = EVIL.replace('"', "'")
-    rows = [f"{evil} question {n}?,{SCRIPT} reason {n}" for n in range(2, 42)]
+    rows = [f"{evil} question {n}?,{SCRIPT} reason {n}" for n in range(2, LAST)]
+    rows.append(f"{'wide' * 300}?,{'so long ' * 1200}")
     (lab.home / "hostile questions.csv").write_text("\n".join(["question,answer", *rows]))

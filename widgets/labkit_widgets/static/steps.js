@@ -181,7 +181,7 @@ const PIECES = { read: "span", learnt: "mark", cut: "s" };
 function seenText(look) {
   const cut = look.cut ? `, ${look.cut.toLocaleString("en")} cut off at the end` : "";
   return [
-    h("pre.lk-seen-text", { tabindex: "0", role: "group", "aria-label": "What the model sees" }, look.pieces.map((piece) => h(PIECES[piece.kind], null, piece.text))),
+    h("pre.lk-seen-text", { role: "group", "aria-label": "What the model sees" }, look.pieces.map((piece) => h(PIECES[piece.kind], null, piece.text))),
     h("p.lk-hint", null, `${look.tokens.toLocaleString("en")} tokens, ${look.learnt.toLocaleString("en")} learnt${cut}.`),
   ];
 }
