@@ -17,8 +17,9 @@ def wait_for(
 ) -> Any:
     """What `condition` returns once it is true. Fails after the deadline, with what is `seen`."""
     deadline = time.monotonic() + deadline_s
-    while time.monotonic() < deadline:
+    while (began := time.monotonic()) < deadline:
         if found := condition():
             return found
-        time.sleep(0.05)
+        # A look that costs much is not to take the cores of what is waited for.
+        time.sleep(max(0.05, 2 * (time.monotonic() - began)))
     pytest.fail(f"waited {deadline_s} s for {what}: {seen()}")

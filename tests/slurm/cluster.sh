@@ -84,7 +84,7 @@ up() {
     bash "$0" world "$checkout" "${of_python[@]:0:2}" </dev/null >"$LAB/log/world.out" 2>&1 &
   pid=$!
   echo "$pid $(start_time $pid)" >"$LAB/world"
-  until_ok 10 test -e "$LAB/world-ready" || { cat "$LAB/log/world.out" >&2; down; fail "no world"; }
+  until_ok 60 test -e "$LAB/world-ready" || { cat "$LAB/log/world.out" >&2; down; fail "no world"; }
   (inside up "${of_python[2]}" "$STARTED_US") || { down; fail "the cluster did not come up: see $LAB/log"; }; }
 
 world() { # checkout base-prefix prefix: the first process
@@ -291,13 +291,13 @@ start_database() { # from the tar of an earlier one where there is one: 1 s inst
   end slurmctld KILL; rm -rf "$LAB"/state/*
   end slurmdbd; end mariadbd
   install -d -m 700 "$cache"; rm -f "$cache"/*.tar
-  tar -C "$LAB/mysql" -cpf "$tar.new" . && mv "$tar.new" "$tar"
+  tar -C "$LAB/mysql" -cpf "$tar.new$NUMBER" . && mv "$tar.new$NUMBER" "$tar" # another cluster may make it too
   start_mariadb; start_slurmdbd; }
 start_mariadb() {
   spawn mariadbd mariadbd --no-defaults --user=mysql --datadir="$LAB/mysql" --tmpdir="$LAB/mysql" --skip-networking \
     --socket=/run/mysqld/mysqld.sock --pid-file=/run/mysqld/mysqld.pid --skip-log-bin --performance-schema=0 \
     --innodb-flush-log-at-trx-commit=0 --innodb-buffer-pool-size=64M --innodb-log-file-size=8M --innodb-lock-wait-timeout=900
-  until_ok 20 mariadb --no-defaults -e 'select 1'; }
+  until_ok 60 mariadb --no-defaults -e 'select 1'; }
 start_slurmdbd() { spawn slurmdbd slurmdbd -D; until_ok 30 connects "$CTL" "$DBD_PORT"; }
 
 start_controller() { spawn slurmctld slurmctld -D; }
