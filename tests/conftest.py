@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from safetensors.numpy import save_file
 
 from labkit.models.catalogue import BaseEntry, add_model, inspect_folder
 from labkit.settings import Site, load_site
+from tests.jobs import THREADS_SLEEP
 from tests.needs import need
 from tests.slurm.cluster import SlurmCluster, why_not
 
@@ -27,6 +29,8 @@ num_gpus = 0
 memory = "64 GB"
 """
 
+
+os.environ.update(THREADS_SLEEP)  # for torch in the tests themselves
 
 SOAK_ROUNDS = 20
 INPUTS, SOAK_INPUTS = 40, 10_000

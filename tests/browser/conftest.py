@@ -25,6 +25,7 @@ from labkit.demo import demo_weights
 from labkit.demo.toy_model import add_toy
 from labkit.models.catalogue import add_model, inspect_folder
 from labkit.processes import all_processes, environment_value, identify, send_signal
+from tests.jobs import SITE_OF_TEST, settings_of_jobs
 from tests.needs import need
 from tests.unit.tiny_encoder import save_tiny_encoder
 from tests.waiting import wait_for
@@ -59,8 +60,7 @@ class Lab:
         (folder / "scratch").mkdir(mode=0o700)
         (folder / "labkit.toml").write_text(
             'name = "test"\nruns = "runs"\nstate = "state"\ncatalogue = "models"\n'
-            f'scratch = "{folder}/scratch"\n\n'
-            f'[environment.set]\nLABKIT_SITE_OF_TEST = "{folder}"\n'
+            f'scratch = "{folder}/scratch"\n\n' + settings_of_jobs(folder)
         )
         about = {"title": "all-MiniLM-L6-v2", "licence": "Apache-2.0", "languages": ["en"]}
         minilm = inspect_folder(demo_weights(), name="minilm")
@@ -84,7 +84,7 @@ class Lab:
             "HOME": str(self.home),
             "LABKIT_SITE": str(self.folder / "labkit.toml"),
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "widgets")]),
-            "LABKIT_SITE_OF_TEST": str(self.folder),
+            SITE_OF_TEST: str(self.folder),
         }
 
     def start(self) -> None:
@@ -159,7 +159,7 @@ class Lab:
         file = run / "attempts" / str(attempt) / "attempt.json"
         job = json.loads(file.read_text())["job_id"]
         for pid in all_processes():
-            is_of_site = environment_value(pid, "LABKIT_SITE_OF_TEST") == str(self.folder)
+            is_of_site = environment_value(pid, SITE_OF_TEST) == str(self.folder)
             identity = identify(pid)
             if is_of_site and identity and environment_value(pid, "LABKIT_JOB_ID") == job:
                 send_signal(identity, signal.SIGKILL)
@@ -178,7 +178,7 @@ class Lab:
             self.process.wait(20)
         self.log.close()
         for pid in all_processes():
-            if environment_value(pid, "LABKIT_SITE_OF_TEST") != str(self.folder):
+            if environment_value(pid, SITE_OF_TEST) != str(self.folder):
                 continue
             if identity := identify(pid):
                 send_signal(identity, signal.SIGKILL)

@@ -29,10 +29,11 @@ from labkit.processes import (
     identify,
     is_alive,
 )
+from tests.jobs import SITE_OF_TEST, settings_of_jobs
 from tests.waiting import wait_for
 
 USERS = ("ana", "ben")
-MARKS = ("LABKIT_SITE", "LABKIT_SITE_OF_TEST")
+MARKS = ("LABKIT_SITE", SITE_OF_TEST)
 """Variables that say whose a process is: of the lab and its sessions, and of whatever it starts."""
 
 
@@ -192,8 +193,8 @@ class RealLab:
             "[hub]\n",
             f"[hub]\nport = {port}\ninternal_port = {internal}\nproxy_port = {proxy}\n" + of_hub,
         )
-        mark = f'[environment.set]\n{MARKS[1]} = "{self.settings}"\n'
-        self.settings.write_text(f"{text}\n{mark}\n{more_settings}")
+        of_jobs = settings_of_jobs(self.settings)
+        self.settings.write_text(f"{text}\n{of_jobs}\n{more_settings}")
         self.base = f"http://127.0.0.1:{port}"
         self.internal = f"http://127.0.0.1:{internal}"
         self.process: subprocess.Popen[str] | None = None

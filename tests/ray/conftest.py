@@ -15,6 +15,7 @@ import pytest
 from labkit.demo import demo_weights
 from labkit.models.catalogue import add_model, inspect_folder
 from labkit.processes import all_processes, environment_value, identify, send_signal
+from tests.jobs import SITE_OF_TEST, settings_of_jobs
 from tests.unit.tiny_encoder import save_tiny_encoder
 from tests.waiting import wait_for
 
@@ -104,7 +105,7 @@ class Lab:
         """The process ids of this lab's jobs whose command line has `name` in it."""
         mine = []
         for pid in all_processes():
-            if environment_value(pid, "LABKIT_SITE_OF_TEST") == str(self.folder):
+            if environment_value(pid, SITE_OF_TEST) == str(self.folder):
                 mine.append(pid)
         return [pid for pid in mine if name in command_line(pid)]
 
@@ -156,9 +157,8 @@ def lab(tiny_encoder: Path) -> Iterator[Lab]:
 
     folder = Path(tempfile.mkdtemp(prefix="lt", dir="/tmp"))
     lab = Lab(folder, tiny_encoder)
-    marker = f'[environment.set]\nLABKIT_SITE_OF_TEST = "{folder}"\n'
     with (folder / "labkit.toml").open("a") as file:
-        file.write("\n" + marker)
+        file.write("\n" + settings_of_jobs(folder))
     try:
         yield lab
     finally:

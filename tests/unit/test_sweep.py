@@ -48,7 +48,7 @@ def test_what_my_killed_nodes_left_goes(scratch: Path, capsys):
 def test_what_cannot_be_swept_as_its_owner_is_said_and_fails_nothing(
     scratch: Path, monkeypatch, capfd
 ):
-    """On the cluster, where everybody can run this Python: tests/slurm/test_run_nodes."""
+    """On the cluster, where everybody can run this Python: tests/slurm/test_runs."""
     theirs = left_over(scratch, "lktheirs", SOMEBODY)
     monkeypatch.setattr(node.sys, "executable", str(scratch / "no-python"))
     node.sweep()
