@@ -296,6 +296,14 @@ def predict(
         predicting.table(found, data, out, text, as_json=json)
 
 
+@app.command
+def vote(run: RunName) -> None:
+    """Say of held-out questions which answer is better, not knowing which model gave it."""
+    from labkit.cli import vote as voting
+
+    voting.ask(find_run(load_site().runs, run))
+
+
 @app.command(show=False)
 def execute(
     folder: Path,

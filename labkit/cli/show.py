@@ -15,6 +15,7 @@ from labkit.runs.cost import ClusterCost, Cost, RunCost, cost_line, in_words
 from labkit.runs.folder import RunState
 from labkit.runs.spec import spec_flags, spec_toml
 from labkit.runs.view import RunView
+from labkit.runs.votes import votes_of
 from labkit.settings import Site
 from labkit.units import format_duration, format_memory
 
@@ -134,11 +135,13 @@ def runs(views: Sequence[RunView]) -> None:
 
 def as_dict(view: RunView) -> dict[str, Any]:
     """Everything about one run, for programs."""
-    damaged = view.status.state is RunState.DAMAGED
+    has_files = view.attempt and view.status.state is not RunState.DAMAGED
+    votes = votes_of(view.run) if has_files else None
     return {
         **view.to_dict(),
         "spec": _spec(view),
-        "evaluation": view.run.evaluation() if view.attempt and not damaged else None,
+        "evaluation": view.run.evaluation() if has_files else None,
+        "votes": votes.to_dict() if votes else None,
     }
 
 
@@ -242,6 +245,7 @@ def _result(view: RunView, evaluation: Mapping[str, Any]) -> None:
         say(as_flags(sentence), mark="!", style="yellow")
     _labels(evaluation)
     _compared(evaluation)
+    _vote(view)
     say(f'\nTry it: labkit run predict {view.run.run_id} "a sentence"')
     say(f"Card:   {view.run.last.folder / 'card.md'}")
 
@@ -271,6 +275,15 @@ def _compared(evaluation: Mapping[str, Any]) -> None:
                 *one["others"].items()]  # fmt: skip
         said = [(who, on_one_line(text, MAX_TEXT_SHOWN)) for who, text in rows]
         print_table([f"row {one['row']}", ""], said, rest="")
+
+
+def _vote(view: RunView) -> None:
+    """How the blind vote stands, and how to take part in it."""
+    votes = votes_of(view.run)
+    if votes and str(votes):
+        say(str(votes))
+    if votes and votes.ballots:
+        say(f"Which answers are better? Vote blind: labkit run vote {view.run.run_id}")
 
 
 def _verdict_colour(gains: Mapping[str, Mapping[str, float]]) -> str:

@@ -4,7 +4,7 @@
     stop                                      a person asked it to end; gone when they resume it
     attempts/N/ attempt.json                  the job, and the checkpoint it goes on from
                 status.json metrics.jsonl log.txt checkpoints/ baselines.json
-                model/ evaluation.json card.md
+                model/ evaluation.json card.md votes/
 
 Each attempt writes only in its own folder, so a writer that was cut off and lives on hurts
 nothing. `status.json` is replaced atomically; every view reads it and none asks Ray.

@@ -67,6 +67,9 @@ def test_questions_to_answers_side_by_side(lab: Lab, browser: Browser) -> None:
     browser.see("Answers side by side")
     browser.studio.get_by_text("How it learnt").click()
     browser.inspect("25-result")
+    browser.button("A is better").click()
+    browser.see("By blind vote on 1 question,")
+    browser.inspect("25-voted")
     browser.studio.get_by_label("Write a sentence").fill("When does the pool open?")
     browser.button("Ask").click()
     browser.studio.locator(".lk-answer-text", has_text="When does the pool").wait_for(

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from labkit.errors import UsageError
+from labkit.runs.votes import Side
 
 MAX_SENTENCE = 20_000
 MAX_UPLOAD_BYTES = 8 * 2**30
@@ -166,6 +167,14 @@ class AnswerTable(_Act):
     column: Word = ""
 
 
+class Vote(_Act):
+    """Which of two answers is better; the page does not know whose they are."""
+
+    do: Literal["vote"]
+    row: int
+    better: Side
+
+
 class PackModel(_Act):
     do: Literal["pack_model"]
 
@@ -173,7 +182,8 @@ class PackModel(_Act):
 Act = Annotated[
     Hello | Dismiss | GoTo | TrySample | ChooseTask | ChooseBase | OpenFolder | ChooseFile
     | DropFile | SetValue | See | Upload | Uploaded | UploadFailed | Start | NewRun | OpenRun
-    | OpenRuns | Compare | Stop | Resume | Again | Rename | Delete | Ask | AnswerTable | PackModel,
+    | OpenRuns | Compare | Stop | Resume | Again | Rename | Delete | Ask | AnswerTable | Vote
+    | PackModel,
     Field(discriminator="do"),
 ]  # fmt: skip
 

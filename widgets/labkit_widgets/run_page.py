@@ -21,6 +21,7 @@ from labkit.runs.folder import Run
 from labkit.runs.predict import Answered, TunedModel
 from labkit.runs.submit import delete_run, resume_run, stop_run
 from labkit.runs.view import RunView, view_runs
+from labkit.runs.votes import vote
 from labkit.settings import Site
 from labkit_widgets import acts
 from labkit_widgets.background import Background, alone
@@ -122,6 +123,9 @@ class RunPage:
 
         self._do("table", f"Answering every row of {path.name} …", work, answered)
 
+    def vote(self, act: acts.Vote) -> None:
+        vote(self.run, act.row, act.better)
+
     def pack_model(self, act: acts.PackModel) -> None:
         def packed(path: Path) -> None:
             self.packed = path
@@ -211,5 +215,6 @@ HANDLERS: dict[type, Callable[[RunPage, Any], None]] = {
     acts.Ask: RunPage.ask,
     acts.OpenFolder: RunPage.open_folder,
     acts.AnswerTable: RunPage.answer_file,
+    acts.Vote: RunPage.vote,
     acts.PackModel: RunPage.pack_model,
 }

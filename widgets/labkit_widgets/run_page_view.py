@@ -1,6 +1,7 @@
 """A shown run as a browser draws it: plain dictionaries."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from labkit.errors import LabkitError
 from labkit.recipes import RECIPES
 from labkit.runs.cost import cost_line
 from labkit.runs.folder import RunState
+from labkit.runs.votes import votes_of
 from labkit_widgets.code import cell, command
 from labkit_widgets.home import written
 from labkit_widgets.run_page import RunPage
@@ -83,11 +85,25 @@ def _result(page: RunPage, server_path: ServerPath) -> dict[str, Any] | None:
             }
             for answer in page.answers
         ],
+        "vote": _vote(page),
         "listing": page.listing,
         "table": _table(page, server_path),
         "packed": _file(page.packed, server_path),
         "card": page.card(),
         "needs": page.needs(),
+    }
+
+
+def _vote(page: RunPage) -> dict[str, Any] | None:
+    """How the blind vote stands, and the question that is asked next."""
+    votes = votes_of(page.run)
+    if votes is None:
+        return None
+    return {
+        "rival": votes.rival,
+        "said": str(votes),
+        "open": len(votes.ballots),
+        "ballot": asdict(votes.ballots[0]) if votes.ballots else None,
     }
 
 

@@ -14,7 +14,8 @@ function resultView(run, ui, send) {
     tryIt(run, ui, send),
     tableIn(run, ui, send),
     result.mistakes && mistakes(result),
-    result.compared.length > 0 && compared(result.compared),
+    result.vote && blindVote(result.vote, send),
+    result.compared.length > 0 && compared(result.compared, !(result.vote && result.vote.ballot)),
     download(run, ui, send),
   ];
 }
@@ -95,15 +96,36 @@ function fileLink(file) {
   return h("span", null, h("a.lk-link", { href: downloadUrl(file.url), download: file.name }, `Download ${file.name}`), ` (also in ${file.path})`);
 }
 
+/** A held-out question with the answers of two models, without a word of whose they are. */
+function blindVote(vote, send) {
+  const { ballot } = vote;
+  const choose = (words, better) => button(words, () => send({ do: "vote", row: ballot.row, better }));
+  return h("section.lk-panel", null,
+    h("h3", null, "Which answer is better?"),
+    h("div.lk-vote", { "aria-live": "polite" },
+      ballot && [
+        h("p.lk-hint", null, `One is your tuned model's, the other that of ${vote.rival}; which is which stands below, for afterwards. Questions to go: ${vote.open}.`),
+        h("p.lk-question", null, `Row ${ballot.row}: ${ballot.question}`),
+        answersOf([["A", ballot.first], ["B", ballot.second], ["Your table", ballot.wanted]]),
+        h("div.lk-buttons", null, choose("A is better", "first"), choose("B is better", "second"), choose("Neither is", "even")),
+      ],
+      vote.said && message("note", vote.said),
+      !ballot && !vote.said && message("note", "Both models give the same answers, so there is nothing to vote on.")));
+}
+
+function answersOf(rows) {
+  return h("table.lk-table.lk-compare", null, h("tbody", null,
+    rows.map(([who, text]) => h("tr", null, h("th", { scope: "row" }, who), h("td", null, h("div.lk-cell", null, text || h("i", null, "no words")))))));
+}
+
 /** Held-out questions, each with the answers of all models and the one that was wanted. */
-function compared(found) {
+function compared(found, open) {
   return h("div.lk-panel", null,
     h("h3", null, "Answers side by side"),
     h("p.lk-hint", null, "Questions that it never learnt from. Read them: a figure does not say whether an answer is right."),
     found.map((one, n) => fold(`Row ${one.row}: ${one.question}`, [
-      h("table.lk-table.lk-compare", null, h("tbody", null,
-        one.answers.map((answer) => h("tr", null, h("th", { scope: "row" }, answer.name), h("td", null, h("div.lk-cell", null, answer.text)))))),
-    ], { open: n === 0, key: `compared ${one.row}` })));
+      answersOf(one.answers.map((answer) => [answer.name, answer.text])),
+    ], { open: open && n === 0, key: `compared ${one.row}` })));
 }
 
 function mistakes(result) {
