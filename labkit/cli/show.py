@@ -13,6 +13,7 @@ from labkit.evaluation.base import measured
 from labkit.recipes.base import Look, RowLook
 from labkit.runs.cost import ClusterCost, Cost, RunCost, cost_line, in_words
 from labkit.runs.folder import RunState
+from labkit.runs.samples import samples
 from labkit.runs.spec import spec_flags, spec_toml
 from labkit.runs.view import RunView
 from labkit.runs.votes import votes_of
@@ -179,6 +180,11 @@ def run(view: RunView, cost: RunCost) -> None:
             "cost": cost_line(cost.cost),
         }
     )  # fmt: skip
+    for one in samples(view.run.metrics()) if view.attempt else ():
+        rows = [("question", one.question), ("at first", one.first), ("now", one.now),
+                ("wanted", one.wanted)]  # fmt: skip
+        said = [(who, on_one_line(text, MAX_TEXT_SHOWN)) for who, text in rows]
+        print_table([f"row {one.row}", ""], said, rest="")
 
 
 def cost(found: RunCost) -> None:

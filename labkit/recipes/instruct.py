@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 BASELINE = "the base model"
 _TEMPLATE_FILE = "chat_template.jinja"
+_SAMPLES, _SAMPLE_TOKENS = 3, 64
+"""Questions that are answered anew after each pass over the data, and how far."""
 _ANSWERS_SHOWN = 5
 """Held-out questions that base and tuned model answer in full."""
 
@@ -213,6 +215,7 @@ class Instruct:
         once = config.epochs * rows["validation"] + 2 * rows["held_out"]
         flop = forward * tokens_per_row * (rows["train"] * passes + once)
         flop += forward * 2 * _ANSWERS_SHOWN * config.max_answer_tokens
+        flop += forward * config.epochs * _SAMPLES * min(_SAMPLE_TOKENS, config.max_answer_tokens)
         lora = 0.02 * config.lora_rank / 16  # of all weights, on all linear layers
         trained = round(base.num_parameters * (1 if config.method == "full" else lora))
         row_tokens = max(config.max_tokens, min(
@@ -374,6 +377,8 @@ def _tuning(context: TrainContext) -> "InstructTuning":
         merge=config.merge,
         system=config.system,
         num_answers=_ANSWERS_SHOWN,
+        num_samples=_SAMPLES,
+        sample_tokens=_SAMPLE_TOKENS,
         max_answer_tokens=config.max_answer_tokens,
         loop=LoopSettings(
             num_epochs=config.epochs,

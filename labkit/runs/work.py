@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 VERSIONS = ("labkit", "torch", "transformers", "peft", "ray", "scikit-learn")
 
 
+_KEPT = ("step", "instant_accuracy", "samples")
+"""What is of more than the moment: a report with one of these goes to `metrics.jsonl`."""
+
+
 class Reporter:
     """The process's word about the run: `status.json` for now, `metrics.jsonl` for the curve."""
 
@@ -51,7 +55,7 @@ class Reporter:
             updated=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         self.attempt.write_status(self.status)
-        if "step" in fields or "instant_accuracy" in fields:
+        if not fields.keys().isdisjoint(_KEPT):
             line = json.dumps({"time": datetime.now(UTC).timestamp(), **fields})
             with (self.attempt.folder / "metrics.jsonl").open("a") as file:
                 file.write(line + "\n")

@@ -4,7 +4,7 @@ Plain dataclasses at its edge; it runs where only torch, transformers and peft a
 nothing of recipes, runs or Ray.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -46,6 +46,10 @@ class InstructTuning(AnyTuning):
     num_answers: int
     """How many held-out questions are answered in full."""
     max_answer_tokens: int
+    num_samples: int
+    """How many questions of the validation part are answered anew at each validation."""
+    sample_tokens: int
+    """How far."""
 
     @property
     def loss(self) -> LossSettings:
@@ -93,7 +97,8 @@ def tune(tuning: InstructTuning) -> bool:
         adapted = add_adapters(model, tuning.lora_rank, tuning.lora_targets)
     model.to(tuning.loop.device)
     tuning.report(phase="training")
-    if not _fit(tuning, model, train.examples, validation.examples):
+    learning = LanguageModel(model=model, chat=chat, stop_ids=stop_ids)
+    if not _fit(tuning, learning, train.examples, validation.examples):
         return False
     if tuning.workers.is_first:
         tuning.report(phase="saving the model")
@@ -142,26 +147,32 @@ def measure_tuned(tuning: InstructTuning) -> Measured:
 def _measured(tuning: InstructTuning, model: LanguageModel, held_out: Read) -> Measured:
     figures_N3 = measure(model.model, held_out.examples, tuning.loss)
     rows = [seen.row for seen in held_out.examples]
-    talks = dict(zip(tuning.held_out.rows, tuning.held_out.messages, strict=True))
-    # A conversation may be cut before its last question, which is the one that is asked.
-    questions = ((row, _question(talks[row])) for row in dict.fromkeys(rows))
-    asked = ((row, asked) for row, asked in questions if model.chat.fits(asked))
+    asked = _questions(model.chat, tuning.held_out, rows)
     return Measured(
         losses=[float(loss) for loss in figures_N3[:, 0]],
         tokens=[int(tokens) for tokens in figures_N3[:, 1]],
         rows=rows,
         answers={
             str(row): model.answer(question, tuning.max_answer_tokens)
-            for row, question in islice(asked, tuning.num_answers)
+            for row, (question, _) in islice(asked, tuning.num_answers)
         },
         left_out=held_out.notes("measured"),
     )
 
 
-def _question(messages: Messages) -> Messages:
-    """What stands before the last answer."""
-    last = max(n for n, message in enumerate(messages) if message["role"] == "assistant")
-    return messages[:last]
+def _questions(
+    chat: Chat, part: Talks, rows: Sequence[int]
+) -> Iterator[tuple[int, tuple[Messages, str]]]:
+    """Of these rows what stands before the last answer, if it leaves room for one; and that answer.
+
+    A conversation may be cut before its last question, which is the one that is asked.
+    """
+    talks = dict(zip(part.rows, part.messages, strict=True))
+    for row in dict.fromkeys(rows):
+        messages = talks[row]
+        last = max(n for n, message in enumerate(messages) if message["role"] == "assistant")
+        if chat.fits(messages[:last]):
+            yield row, (messages[:last], messages[last]["content"])
 
 
 def _read(chat: Chat, part: Talks, name: str) -> Read:
@@ -172,14 +183,28 @@ def _read(chat: Chat, part: Talks, name: str) -> Read:
 
 
 def _fit(
-    tuning: InstructTuning, model: Any, train: Sequence[Seen], validation: Sequence[Seen]
+    tuning: InstructTuning,
+    learning: LanguageModel,
+    train: Sequence[Seen],
+    validation: Sequence[Seen],
 ) -> bool:
+    model = learning.model
+    rows = [seen.row for seen in validation]
+    asked = dict(islice(_questions(learning.chat, tuning.validation, rows), tuning.num_samples))
+
     def validate() -> tuple[float, float]:
         def figures(mine: NDArray[np.int64]) -> NDArray[np.float32]:
             return measure(model, [validation[n] for n in mine], tuning.loss)
 
         losses, tokens, hits = tuning.workers.gather(len(validation), figures).sum(axis=0)
+        if tuning.workers.is_first:
+            tuning.report(samples=[sample(row, *one) for row, one in asked.items()])
         return float(losses / tokens), float(hits / tokens)
+
+    def sample(row: int, question: Messages, wanted: str) -> Mapping[str, Any]:
+        answer = learning.answer(question, min(tuning.sample_tokens, tuning.max_answer_tokens))
+        asked = question[-1]["content"]
+        return {"row": row, "question": asked, "wanted": wanted, "answer": answer}
 
     objective = LanguageLoss(model, train, tuning.loss, tuning.workers)
     return tuning.fit(model, objective, validate)

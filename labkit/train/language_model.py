@@ -77,6 +77,7 @@ class LanguageModel:
             )
         ids_1T = torch.tensor([prompt], device=model.device)
         model.eval()
+        before = model.config._attn_implementation
         model.set_attn_implementation("sdpa")
         out_1T = model.generate(
             input_ids=ids_1T,
@@ -93,6 +94,7 @@ class LanguageModel:
             eos_token_id=list(self.stop_ids),
             pad_token_id=self.stop_ids[0],
         )
+        model.set_attn_implementation(before)
         return tokenizer.decode(out_1T[0, len(prompt) :], skip_special_tokens=True).strip()
 
 

@@ -66,6 +66,7 @@ def test_questions_to_answers_side_by_side(lab: Lab, browser: Browser) -> None:
     assert len(set(lab.runs()) - before) == 1
     browser.see("Answers side by side")
     browser.studio.get_by_text("How it learnt").click()
+    browser.see("asked anew after each pass over the data")
     browser.inspect("25-result")
     browser.button("A is better").click()
     browser.see("By blind vote on 1 question,")

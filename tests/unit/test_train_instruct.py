@@ -94,6 +94,36 @@ def test_the_model_is_the_same_however_many_tokens_are_computed_at_a_time(
         torch.testing.assert_close(saved(other)[name], tensor, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_while_it_learns_the_same_questions_are_answered_anew(
+    tuning: InstructTuning, method: Method
+):
+    reports: list[dict[str, Any]] = []
+    tuning = by(tuning, method, epochs=25)
+    assert tune(replace(tuning, report=lambda **said: reports.append(said)))
+    times = [report["samples"] for report in reports if "samples" in report]
+    validations = [report for report in reports if "validation_loss" in report]
+    assert len(times) == len(validations) > 2
+    rows = tuning.validation.rows[: tuning.num_samples]
+    assert all([one["row"] for one in samples] == rows for samples in times)
+    first, last = ([one["answer"] for one in samples] for samples in (times[0], times[-1]))
+    assert first != last == [one["wanted"] for one in times[-1]]
+    assert [one["question"] for one in times[-1]] == [
+        messages[-2]["content"] for messages in tuning.validation.messages[: len(rows)]
+    ]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_answered_meanwhile_changes_nothing_of_what_is_learnt(
+    tuning: InstructTuning, tmp_path: Path, method: Method
+):
+    asked, quiet = made(tmp_path / "asked"), made(tmp_path / "quiet")
+    assert tune(by(tuning, method, folder=asked))
+    assert tune(by(tuning, method, folder=quiet, num_samples=0))
+    one, other = saved(asked), saved(quiet)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
 def few(tuning: InstructTuning) -> InstructTuning:
     """The last batch of an epoch has one example, so that a second worker has none."""
     return replace(tuning, train=talks(0, 9), loop=replace(tuning.loop, batch_size=2))

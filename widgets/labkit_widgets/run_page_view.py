@@ -9,6 +9,7 @@ from labkit.errors import LabkitError
 from labkit.recipes import RECIPES
 from labkit.runs.cost import cost_line
 from labkit.runs.folder import RunState
+from labkit.runs.samples import samples
 from labkit.runs.votes import votes_of
 from labkit_widgets.code import cell, command
 from labkit_widgets.home import written
@@ -32,6 +33,7 @@ def run_page_view(page: RunPage, server_path: ServerPath) -> dict[str, Any]:
         "attempt": view.attempt,
         "status": status_view(view.status),
         "curve": {**curve_view(page.metrics.lines), "share_of": _validates(page)},
+        "samples": [asdict(sample) for sample in samples(page.metrics.lines)],
         "about": _about(page),
         "doing": page.background.doing(),
         "problems": page.problems,

@@ -12,7 +12,7 @@ function runPage(view, ui, send) {
       badge(run.status.state)),
     run.status.ended ? endedView(run, send) : liveView(run, ui, send),
     run.result && h("div.lk-result", null, resultView(run, ui, send)),
-    run.result && run.curve.loss.length > 0 && fold("How it learnt", curves(run.curve), { key: "curve" }),
+    run.result && run.curve.loss.length > 0 && fold("How it learnt", [curves(run.curve), samples(run.samples)], { key: "curve" }),
     fold("Show as code", codeView(ui, run.code), { key: "code" }),
     run.status.ended && manage(run, ui, send),
   ];
@@ -41,6 +41,7 @@ function liveView(run, ui, send) {
     status.figures.length > 0 && facts(status.figures),
     status.message && message("warning", status.message),
     curves(run.curve),
+    samples(run.samples),
     run.problems.stop && message("problem", run.problems.stop),
     h("div.lk-turn", null,
       h("p.lk-hint", null, "You may close this page: the run goes on. Run the cell again to see it."),
@@ -64,7 +65,18 @@ function endedView(run, send) {
     h("div.lk-buttons", null,
       status.state !== "damaged" && button("Resume", () => send({ do: "resume" }), { kind: "primary", disabled: "resume" in run.doing, title: "Goes on from the newest checkpoint" }),
       status.state !== "damaged" && button("Start anew with other settings", () => send({ do: "again" }))),
-    run.curve.loss.length > 0 && curves(run.curve));
+    run.curve.loss.length > 0 && curves(run.curve),
+    samples(run.samples));
+}
+
+/** Questions that it does not learn from, answered anew at each validation. */
+function samples(found) {
+  return found.length > 0 && h("div.lk-panel", null,
+    h("h3", null, "What it answers"),
+    h("p.lk-hint", null, "Questions that it does not learn from, asked anew after each pass over the data."),
+    found.map((one, n) => fold(`Row ${one.row}: ${one.question}`, [
+      answersOf([["At first", one.first], ["Now", one.now], ["Your table", one.wanted]]),
+    ], { open: n === 0, key: `sample ${one.row}` })));
 }
 
 /** Rename and delete. */
