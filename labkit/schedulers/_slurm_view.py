@@ -9,7 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from labkit.schedulers._slurm_nodes import SHARD
 from labkit.schedulers._slurm_reasons import in_words, is_stuck, waits_in_turn
@@ -27,6 +27,9 @@ COMMENT = "labkit:"
 """Begins the comment of a job of ours, followed by its kind and its tag."""
 
 _FIELDS = ("%A", "%u", "%T", "%r", "%P", "%Q", "%V", "%S", "%e", "%N", "%C", "%m", "%b", "%k", "%j")
+
+_WRITTEN_IN = timedelta(seconds=10)
+"""The time in which Slurm's database has the whole of an end."""
 
 _STATES = {
     "PENDING": JobState.PENDING,
@@ -120,22 +123,30 @@ def _queued(record: Sequence[str]) -> QueuedJob:
 
 
 def parse_ends(text: str) -> Iterator[JobEnd]:
-    """Those that have ended, of `sacct -P -o JobIDRaw,State,ExitCode,End`."""
+    """Those that have ended, of `sacct -P -o JobIDRaw,State,ExitCode,End`.
+
+    What the database has half of is left out: it had FAILED with the code 0 of a job that had
+    ended in that moment with 3.
+    """
     for line in text.splitlines():
         fields = line.split("|")
         if len(fields) != 4:
             continue  # cut off
         job_id, state, code, ended = fields
-        known = _OUTCOMES.get(state.partition(" ")[0])
-        if known:
+        known, when = _OUTCOMES.get(state.partition(" ")[0]), parse_time(ended)
+        if known and when and not (code == "0:0" and state == "FAILED" and _is_new(when)):
             outcome, reason = known
             yield JobEnd(
                 job_id=job_id,
                 outcome=outcome,
                 exit_code=_exit_code(code),
-                ended=parse_time(ended) or datetime.now(UTC),
+                ended=when,
                 reason=reason,
             )
+
+
+def _is_new(when: datetime) -> bool:
+    return datetime.now(UTC) - when < _WRITTEN_IN
 
 
 def _exit_code(text: str) -> int | None:
