@@ -11,6 +11,7 @@ from labkit.models.catalogue import add_model, inspect_folder
 from labkit.paths import private_folder, write_json
 from labkit.runs.find import create_run
 from labkit.runs.folder import Run
+from labkit.runs.samples import samples
 from labkit.runs.spec import spec_from_flat
 from labkit.runs.submit import plan_run
 from labkit.settings import load_site
@@ -70,8 +71,9 @@ def test_stop_saves_and_resume_goes_on_to_the_end(toy: Lab) -> None:
     toy.labkit("run", "resume", run)
     toy.wait_for_state(run, "done", "failed")
     assert toy.status(run, 2)["state"] == "done"
-    first = (toy.folder / "runs" / run / "attempts/2/metrics.jsonl").read_text().splitlines()[0]
-    assert json.loads(first)["step"] >= stopped_at
+    metrics = list(Run(toy.folder / "runs" / run).metrics())
+    assert next(line["step"] for line in metrics if "step" in line) >= stopped_at
+    assert samples(metrics)
 
 
 def test_two_workers_of_ray_train_end_as_one_does(
