@@ -39,6 +39,7 @@ c.JupyterHub.spawner_class = "simple"
 c.Spawner.cmd = [{python!r}, "-m", "jupyterlab.labhubapp"]
 c.Spawner.args = ["--allow-root"]
 c.Spawner.default_url = "/lab"
+c.JupyterHub.default_url = "/hub/home"  # else signing in starts the session, before the click
 c.JupyterHub.authenticator_class = "shared-password"
 c.SharedPasswordAuthenticator.user_password = {password!r}
 c.Authenticator.allowed_users = {{"ana"}}
