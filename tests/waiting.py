@@ -14,12 +14,15 @@ def wait_for(
     what: str,
     deadline_s: float = DEADLINE_S,
     seen: Callable[[], Any] = str,
+    every_s: float = 0.05,
 ) -> Any:
-    """What `condition` returns once it is true. Fails after the deadline, with what is `seen`."""
+    """What `condition` returns once it is true. Fails after the deadline, with what is `seen`.
+
+    A whole command as the condition is asked less often: it takes the cores of what it waits for.
+    """
     deadline = time.monotonic() + deadline_s
-    while (began := time.monotonic()) < deadline:
+    while time.monotonic() < deadline:
         if found := condition():
             return found
-        # A look that costs much is not to take the cores of what is waited for.
-        time.sleep(max(0.05, 2 * (time.monotonic() - began)))
+        time.sleep(every_s)
     pytest.fail(f"waited {deadline_s} s for {what}: {seen()}")

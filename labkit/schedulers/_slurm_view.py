@@ -9,7 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from labkit.schedulers._slurm_nodes import SHARD
 from labkit.schedulers._slurm_reasons import in_words, is_stuck, waits_in_turn
@@ -27,9 +27,6 @@ COMMENT = "labkit:"
 """Begins the comment of a job of ours, followed by its kind and its tag."""
 
 _FIELDS = ("%A", "%u", "%T", "%r", "%P", "%Q", "%V", "%S", "%e", "%N", "%C", "%m", "%b", "%k", "%j")
-
-_WRITTEN_IN = timedelta(seconds=10)
-"""The time in which Slurm's database has the whole of an end."""
 
 _STATES = {
     "PENDING": JobState.PENDING,
@@ -125,8 +122,9 @@ def _queued(record: Sequence[str]) -> QueuedJob:
 def parse_ends(text: str) -> Iterator[JobEnd]:
     """Those that have ended, of `sacct -P -o JobIDRaw,State,ExitCode,End`.
 
-    What the database has half of is left out: it had FAILED with the code 0 of a job that had
-    ended in that moment with 3.
+    A state without the time of its end is none yet: of a job that is over before the database
+    knows that it began, the beginning is written with the state of the end, and its exit code
+    and time only later (as_mysql_job_start in Slurm's accounting_storage/mysql).
     """
     for line in text.splitlines():
         fields = line.split("|")
@@ -134,7 +132,7 @@ def parse_ends(text: str) -> Iterator[JobEnd]:
             continue  # cut off
         job_id, state, code, ended = fields
         known, when = _OUTCOMES.get(state.partition(" ")[0]), parse_time(ended)
-        if known and when and not (code == "0:0" and state == "FAILED" and _is_new(when)):
+        if known and when:
             outcome, reason = known
             yield JobEnd(
                 job_id=job_id,
@@ -143,10 +141,6 @@ def parse_ends(text: str) -> Iterator[JobEnd]:
                 ended=when,
                 reason=reason,
             )
-
-
-def _is_new(when: datetime) -> bool:
-    return datetime.now(UTC) - when < _WRITTEN_IN
 
 
 def _exit_code(text: str) -> int | None:

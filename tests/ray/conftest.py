@@ -89,16 +89,15 @@ class Lab:
         return self.show(run)
 
     def wait_for_state(self, run: str, *states: str) -> None:
-        def ended() -> bool:
-            return json.loads(self.labkit_any("run", "show", run, "--json"))["state"] in states
-
-        wait_for(ended, f"{run} to be {' or '.join(states)}")
+        """Until its end, which is one of these."""
+        shown = self.labkit_any("run", "show", run, "--wait", "--json")
+        assert json.loads(shown)["state"] in states, shown
 
     def labkit_any(self, *arguments: str) -> str:
         """As `labkit`, whatever the exit code: a failed run's is 1."""
         return subprocess.run(
             self.command(*arguments), env=self.environment, capture_output=True, text=True,
-            timeout=60, cwd=self.folder,
+            timeout=300, cwd=self.folder,
         ).stdout  # fmt: skip
 
     def processes(self, name: str = "") -> list[int]:

@@ -81,7 +81,8 @@ def test_a_script_runs_unchanged_on_two_nodes(alice: Terminal, work: Path):
 def test_attach_is_for_the_owner_alone_and_stop_leaves_nothing(alice: Terminal, work: Path):
     command = ["--", alice.cluster.python, "train.py", "--hold"]
     job = alice.json("ray", "launch", *SIZE, "--name=held", *command, folder=work)
-    wait_for(lambda: "TOLD " in alice.labkit("ray", "logs", "held"), "the script")
+    log = Path(job["folder"]) / "log.txt"
+    wait_for(lambda: log.exists() and "TOLD " in log.read_text(), "the script")
     view = alice.json("ray", "status", "held")
     assert view["state"] == "running" and len(view["nodes"]) == 2
 
@@ -130,7 +131,9 @@ def test_attach_is_for_the_owner_alone_and_stop_leaves_nothing(alice: Terminal, 
     assert alice.json("ray", "status", "held")["state"] == "running"
 
     alice.labkit("ray", "stop", "held")
-    wait_for(lambda: alice.json("ray", "status", "held")["state"] == "stopped", "its end")
+    wait_for(
+        lambda: alice.json("ray", "status", "held")["state"] == "stopped", "its end", every_s=1
+    )
     alice.leaves_nothing()
 
 

@@ -117,7 +117,7 @@ def test_a_run_that_loses_a_node_goes_on_with_those_left_may_be_stopped_and_resu
     assert said["resume_from"].startswith("attempts/1/checkpoints/step-")
 
     alice.labkit("run", "stop", name)
-    wait_for(lambda: nodes_of(alice, folder) == [], "its end", 60)
+    wait_for(lambda: nodes_of(alice, folder) == [], "its end", 60, every_s=1)
     run = alice.json("run", "show", name)
     assert run["state"] == "stopped" and "on request" in run["message"]
     newest, state = newest_state(folder, 2)
@@ -168,7 +168,7 @@ def test_a_run_whose_time_is_longer_than_a_job_may_be_goes_on_in_pieces(alice: T
         folder = Path(alice.json(*given)["folder"])
         wait_for(
             lambda: nodes_of(alice, folder) == [] and restarts(alice, folder) > 0,
-            "the end of its first job's time", 180,
+            "the end of its first job's time", 180, every_s=1,
         )  # fmt: skip
         waits = alice.json("run", "show", "pieces")
         assert waits["state"] == "queued"
@@ -204,4 +204,4 @@ def test_a_run_whose_first_node_is_cut_off_goes_on_elsewhere(alice: Terminal):
     cut_off = json.loads((folder / "attempts" / "1" / "status.json").read_text())
     assert cut_off["state"] != "done"
     # sacct has its first start as RESIZING: Slurm took the node out of it before it began anew.
-    wait_for(lambda: nodes_of(alice, folder) == [], "its end", 60)
+    wait_for(lambda: nodes_of(alice, folder) == [], "its end", 60, every_s=1)
