@@ -137,11 +137,12 @@ def runs(views: Sequence[RunView]) -> None:
 def as_dict(view: RunView) -> dict[str, Any]:
     """Everything about one run, for programs."""
     has_files = view.attempt and view.status.state is not RunState.DAMAGED
-    votes = votes_of(view.run) if has_files else None
+    evaluation = view.run.evaluation() if has_files else None
+    votes = votes_of(view.run, evaluation)
     return {
         **view.to_dict(),
         "spec": _spec(view),
-        "evaluation": view.run.evaluation() if has_files else None,
+        "evaluation": evaluation,
         "votes": votes.to_dict() if votes else None,
     }
 
@@ -181,10 +182,8 @@ def run(view: RunView, cost: RunCost) -> None:
         }
     )  # fmt: skip
     for one in samples(view.run.metrics()) if view.attempt else ():
-        rows = [("question", one.question), ("at first", one.first), ("now", one.now),
-                ("wanted", one.wanted)]  # fmt: skip
-        said = [(who, on_one_line(text, MAX_TEXT_SHOWN)) for who, text in rows]
-        print_table([f"row {one.row}", ""], said, rest="")
+        said = {"question": one.question, "at first": one.first, "now": one.now}
+        _answers(one.row, {**said, "wanted": one.wanted})
 
 
 def cost(found: RunCost) -> None:
@@ -251,7 +250,7 @@ def _result(view: RunView, evaluation: Mapping[str, Any]) -> None:
         say(as_flags(sentence), mark="!", style="yellow")
     _labels(evaluation)
     _compared(evaluation)
-    _vote(view)
+    _vote(view, evaluation)
     say(f'\nTry it: labkit run predict {view.run.run_id} "a sentence"')
     say(f"Card:   {view.run.last.folder / 'card.md'}")
 
@@ -277,16 +276,20 @@ def _compared(evaluation: Mapping[str, Any]) -> None:
     if evaluation.get("compared"):
         say("\nSide by side, on held-out questions", style="bold")
     for one in evaluation.get("compared", ()):
-        rows = [("question", one["question"]), ("wanted", one["wanted"]), ("tuned", one["tuned"]),
-                *one["others"].items()]  # fmt: skip
-        said = [(who, on_one_line(text, MAX_TEXT_SHOWN)) for who, text in rows]
-        print_table([f"row {one['row']}", ""], said, rest="")
+        said = {key: one[key] for key in ("question", "wanted", "tuned")}
+        _answers(one["row"], {**said, **one["others"]})
 
 
-def _vote(view: RunView) -> None:
+def _answers(row: int, said: Mapping[str, str]) -> None:
+    """What each says of the question in that row of the person's table."""
+    lines = [(who, on_one_line(text, MAX_TEXT_SHOWN)) for who, text in said.items()]
+    print_table([f"row {row}", ""], lines, rest="")
+
+
+def _vote(view: RunView, evaluation: Mapping[str, Any]) -> None:
     """How the blind vote stands, and how to take part in it."""
-    votes = votes_of(view.run)
-    if votes and str(votes):
+    votes = votes_of(view.run, evaluation)
+    if votes and votes.num_cast:
         say(str(votes))
     if votes and votes.ballots:
         say(f"Which answers are better? Vote blind: labkit run vote {view.run.run_id}")

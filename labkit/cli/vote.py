@@ -1,4 +1,4 @@
-"""`labkit run vote`: which of two answers is better; it is not told whose they are."""
+"""`labkit run vote`: which of two answers is better, told without knowing whose they are."""
 
 from labkit.cli.output import print_table, say
 from labkit.cli.safe_text import on_one_line
@@ -15,7 +15,8 @@ def ask(run: Run) -> None:
 
     Raises LabkitError where no answers were compared.
     """
-    votes = votes_of(run)
+    evaluation = run.evaluation()
+    votes = votes_of(run, evaluation)
     if votes is None:
         raise LabkitError(
             f"{run.name} has no answers of two models to compare: a run of the recipe instruct "
@@ -27,8 +28,8 @@ def ask(run: Run) -> None:
             break
         if said != _LATER:
             vote(run, ballot.row, _SIDES[said])
-    votes = votes_of(run)
-    assert votes is not None, "its evaluation does not go"
+    votes = votes_of(run, evaluation)
+    assert votes is not None, "it was before"
     say(str(votes) or "Nobody has voted yet.", style="bold")
     if votes.ballots:
         say(f"Open: {len(votes.ballots)}. Go on with: labkit run vote {run.run_id}")

@@ -78,12 +78,15 @@ class _Vote:
     better: str
 
 
-def votes_of(run: Run) -> Votes | None:
-    """How the vote on a run stands; None where its models' answers were not compared."""
-    compared = (run.evaluation() or {}).get("compared", ())
+def votes_of(run: Run, evaluation: Mapping[str, Any] | None) -> Votes | None:
+    """How the vote on a run stands; None where its models' answers were not compared.
+
+    `evaluation` is the run's own.
+    """
+    compared = evaluation.get("compared") if evaluation else None
     if not compared:
         return None
-    rival = _rival(compared)
+    rival, _ = _of_rival(compared[0])
     differ, cast = _differ(compared), _cast(run.last)
     won = Counter(cast[one["row"]] for one in differ if one["row"] in cast)
     return Votes(
@@ -101,33 +104,29 @@ def vote(run: Run, row: int, better: Side) -> None:
 
     Raises UsageError where nobody is asked about it, and LabkitError where it cannot be written.
     """
-    compared = (run.evaluation() or {}).get("compared", ())
-    if row not in [one["row"] for one in _differ(compared)]:
+    differ = {one["row"]: one for one in _differ((run.evaluation() or {}).get("compared", ()))}
+    if row not in differ:
         raise UsageError(f"No vote is held on row {row} of {run.name}.")
     if row in _cast(run.last):
         return
-    rival = _rival(compared)
+    rival, _ = _of_rival(differ[row])
     sides = [TUNED, rival] if _tuned_is_first(run, row) else [rival, TUNED]
     won = {"first": sides[0], "second": sides[1], "even": EVEN}[better]
     write_json(private_folder(_folder(run.last)) / f"{row}.json", {"better": won})
 
 
-def _rival(compared: Sequence[Mapping[str, Any]]) -> str:
-    """The model that the tuned one is compared with: of several the first."""
-    return next(iter(compared[0]["others"]))
+def _of_rival(one: Mapping[str, Any]) -> tuple[str, str]:
+    """The model that the tuned one is compared with, of several the first, and its answer."""
+    return next(iter(one["others"].items()))
 
 
 def _differ(compared: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The questions whose two answers are not the same."""
-    return [one for one in compared if one["tuned"].strip() != _others(one).strip()]
-
-
-def _others(one: Mapping[str, Any]) -> str:
-    return next(iter(one["others"].values()))
+    return [one for one in compared if one["tuned"].strip() != _of_rival(one)[1].strip()]
 
 
 def _ballot(run: Run, one: Mapping[str, Any]) -> Ballot:
-    answers = [one["tuned"], _others(one)]
+    answers = [one["tuned"], _of_rival(one)[1]]
     first, second = answers if _tuned_is_first(run, one["row"]) else reversed(answers)
     return Ballot(
         row=one["row"],

@@ -32,25 +32,24 @@ def run(site: Site) -> Run:
 
 
 def test_the_order_tells_nothing_and_stays(run: Run):
-    votes = votes_of(run)
+    votes = votes_of(run, run.evaluation())
     assert votes and [ballot.row for ballot in votes.ballots] == list(ROWS)
     first = [ballot.first for ballot in votes.ballots]
     assert 8 <= first.count("of the tuned") <= 32  # else one in 10,000 lots
-    again = votes_of(run)
+    again = votes_of(run, run.evaluation())
     assert again and [ballot.first for ballot in again.ballots] == first
     assert all({b.first, b.second} == {"of the tuned", "of the base"} for b in votes.ballots)
 
 
 def test_whose_answer_won_is_kept_and_counted(run: Run):
-    votes = votes_of(run)
+    votes = votes_of(run, run.evaluation())
     assert votes and str(votes) == ""
     for ballot in votes.ballots[:3]:
         vote(run, ballot.row, "first" if ballot.first == "of the tuned" else "second")
-    vote(
-        run, votes.ballots[3].row, "first" if votes.ballots[3].first != "of the tuned" else "second"
-    )
-    vote(run, votes.ballots[4].row, "even")
-    votes = votes_of(run)
+    fourth, fifth = votes.ballots[3:5]
+    vote(run, fourth.row, "first" if fourth.first == "of the base" else "second")
+    vote(run, fifth.row, "even")
+    votes = votes_of(run, run.evaluation())
     assert votes and votes.to_dict() == {
         "tuned": 3, "the base model": 1, "even": 1, "alike": 1, "open": len(ROWS) - 5,
     }  # fmt: skip
@@ -66,7 +65,7 @@ def test_whose_answer_won_is_kept_and_counted(run: Run):
 def test_what_was_said_first_stays(run: Run):
     vote(run, 2, "even")
     vote(run, 2, "first")
-    votes = votes_of(run)
+    votes = votes_of(run, run.evaluation())
     assert votes and (votes.even, votes.num_cast) == (1, 1)
 
 
@@ -81,11 +80,12 @@ def test_a_damaged_vote_is_named(run: Run):
     vote(run, 2, "even")
     (run.last.folder / "votes" / "2.json").write_text('{"better": 3}')
     with pytest.raises(LabkitError, match=r"2\.json is damaged: better is wrong"):
-        votes_of(run)
+        votes_of(run, run.evaluation())
 
 
 def test_labels_are_not_voted_on(site: Site):
-    assert votes_of(done_run(site)) is None
+    run = done_run(site)
+    assert votes_of(run, run.evaluation()) is None
 
 
 def answers(monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:

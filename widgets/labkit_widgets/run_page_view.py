@@ -1,6 +1,6 @@
 """A shown run as a browser draws it: plain dictionaries."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ def _result(page: RunPage, server_path: ServerPath) -> dict[str, Any] | None:
             }
             for answer in page.answers
         ],
-        "vote": _vote(page),
+        "vote": _vote(page, evaluation),
         "listing": page.listing,
         "table": _table(page, server_path),
         "packed": _file(page.packed, server_path),
@@ -96,9 +96,9 @@ def _result(page: RunPage, server_path: ServerPath) -> dict[str, Any] | None:
     }
 
 
-def _vote(page: RunPage) -> dict[str, Any] | None:
+def _vote(page: RunPage, evaluation: Mapping[str, Any]) -> dict[str, Any] | None:
     """How the blind vote stands, and the question that is asked next."""
-    votes = votes_of(page.run)
+    votes = votes_of(page.run, evaluation)
     if votes is None:
         return None
     return {

@@ -71,12 +71,8 @@ function endedView(run, send) {
 
 /** Questions that it does not learn from, answered anew at each validation. */
 function samples(found) {
-  return found.length > 0 && h("div.lk-panel", null,
-    h("h3", null, "What it answers"),
-    h("p.lk-hint", null, "Questions that it does not learn from, asked anew after each pass over the data."),
-    found.map((one, n) => fold(`Row ${one.row}: ${one.question}`, [
-      answersOf([["At first", one.first], ["Now", one.now], ["Your table", one.wanted]]),
-    ], { open: n === 0, key: `sample ${one.row}` })));
+  return found.length > 0 && answersPanel("What it answers", "Questions that it does not learn from, asked anew after each pass over the data.",
+    found.map((one) => ({ ...one, answers: [["At first", one.first], ["Now", one.now], ["Your table", one.wanted]] })), true);
 }
 
 /** Rename and delete. */

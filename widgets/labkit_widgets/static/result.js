@@ -14,8 +14,7 @@ function resultView(run, ui, send) {
     tryIt(run, ui, send),
     tableIn(run, ui, send),
     result.mistakes && mistakes(result),
-    result.vote && blindVote(result.vote, send),
-    result.compared.length > 0 && compared(result.compared, !(result.vote && result.vote.ballot)),
+    result.vote && [blindVote(result.vote, send), compared(result.compared, !result.vote.ballot)],
     download(run, ui, send),
   ];
 }
@@ -120,12 +119,16 @@ function answersOf(rows) {
 
 /** Held-out questions, each with the answers of all models and the one that was wanted. */
 function compared(found, open) {
+  return answersPanel("Answers side by side", "Questions that it never learnt from. Read them: a figure does not say whether an answer is right.",
+    found.map((one) => ({ ...one, answers: one.answers.map((answer) => [answer.name, answer.text]) })), open);
+}
+
+/** Questions of the person's table, each a fold with its answers; the first of them open, or none. */
+function answersPanel(title, hint, questions, open) {
   return h("div.lk-panel", null,
-    h("h3", null, "Answers side by side"),
-    h("p.lk-hint", null, "Questions that it never learnt from. Read them: a figure does not say whether an answer is right."),
-    found.map((one, n) => fold(`Row ${one.row}: ${one.question}`, [
-      answersOf(one.answers.map((answer) => [answer.name, answer.text])),
-    ], { open: open && n === 0, key: `compared ${one.row}` })));
+    h("h3", null, title),
+    h("p.lk-hint", null, hint),
+    questions.map((one, n) => fold(`Row ${one.row}: ${one.question}`, [answersOf(one.answers)], { open: open && n === 0, key: `${title} ${one.row}` })));
 }
 
 function mistakes(result) {
