@@ -215,7 +215,7 @@ class Instruct:
         once = config.epochs * rows["validation"] + 2 * rows["held_out"]
         flop = forward * tokens_per_row * (rows["train"] * passes + once)
         flop += forward * 2 * _ANSWERS_SHOWN * config.max_answer_tokens
-        flop += forward * config.epochs * _SAMPLES * min(_SAMPLE_TOKENS, config.max_answer_tokens)
+        flop += forward * config.epochs * _SAMPLES * _SAMPLE_TOKENS
         lora = 0.02 * config.lora_rank / 16  # of all weights, on all linear layers
         trained = round(base.num_parameters * (1 if config.method == "full" else lora))
         row_tokens = max(config.max_tokens, min(
@@ -378,7 +378,7 @@ def _tuning(context: TrainContext) -> "InstructTuning":
         system=config.system,
         num_answers=_ANSWERS_SHOWN,
         num_samples=_SAMPLES,
-        sample_tokens=_SAMPLE_TOKENS,
+        sample_tokens=min(_SAMPLE_TOKENS, config.max_answer_tokens),
         max_answer_tokens=config.max_answer_tokens,
         loop=LoopSettings(
             num_epochs=config.epochs,

@@ -1,6 +1,8 @@
 """A decoder of transformers: its loading, adapters, and its pass over packed rows."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -85,6 +87,17 @@ def add_adapters(model: Any, rank: int, targets: str) -> Any:
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, config)
+
+
+@contextmanager
+def attending_by(model: Any, implementation: str) -> Iterator[None]:
+    """Let a model of transformers attend so for a while, as `set_attn_implementation` names it."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation(implementation)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
 
 
 def states_of(model: Any, row: Row) -> Tensor:

@@ -49,7 +49,7 @@ class InstructTuning(AnyTuning):
     num_samples: int
     """How many questions of the validation part are answered anew at each validation."""
     sample_tokens: int
-    """How far."""
+    """The longest of those answers."""
 
     @property
     def loss(self) -> LossSettings:
@@ -154,16 +154,14 @@ def _measured(tuning: InstructTuning, model: LanguageModel, held_out: Read) -> M
         rows=rows,
         answers={
             str(row): model.answer(question, tuning.max_answer_tokens)
-            for row, (question, _) in islice(asked, tuning.num_answers)
+            for row, question, _ in islice(asked, tuning.num_answers)
         },
         left_out=held_out.notes("measured"),
     )
 
 
-def _questions(
-    chat: Chat, part: Talks, rows: Sequence[int]
-) -> Iterator[tuple[int, tuple[Messages, str]]]:
-    """Of these rows what stands before the last answer, if it leaves room for one; and that answer.
+def _questions(chat: Chat, part: Talks, rows: Sequence[int]) -> Iterator[tuple[int, Messages, str]]:
+    """Each row with what stands before its last answer, if it leaves room for one; and that answer.
 
     A conversation may be cut before its last question, which is the one that is asked.
     """
@@ -172,7 +170,7 @@ def _questions(
         messages = talks[row]
         last = max(n for n, message in enumerate(messages) if message["role"] == "assistant")
         if chat.fits(messages[:last]):
-            yield row, (messages[:last], messages[last]["content"])
+            yield row, messages[:last], messages[last]["content"]
 
 
 def _read(chat: Chat, part: Talks, name: str) -> Read:
@@ -190,7 +188,7 @@ def _fit(
 ) -> bool:
     model = learning.model
     rows = [seen.row for seen in validation]
-    asked = dict(islice(_questions(learning.chat, tuning.validation, rows), tuning.num_samples))
+    asked = [*islice(_questions(learning.chat, tuning.validation, rows), tuning.num_samples)]
 
     def validate() -> tuple[float, float]:
         def figures(mine: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -198,13 +196,13 @@ def _fit(
 
         losses, tokens, hits = tuning.workers.gather(len(validation), figures).sum(axis=0)
         if tuning.workers.is_first:
-            tuning.report(samples=[sample(row, *one) for row, one in asked.items()])
+            tuning.report(samples=[sample(*one) for one in asked])
         return float(losses / tokens), float(hits / tokens)
 
     def sample(row: int, question: Messages, wanted: str) -> Mapping[str, Any]:
-        answer = learning.answer(question, min(tuning.sample_tokens, tuning.max_answer_tokens))
-        asked = question[-1]["content"]
-        return {"row": row, "question": asked, "wanted": wanted, "answer": answer}
+        answer = learning.answer(question, tuning.sample_tokens)
+        last = question[-1]["content"]
+        return {"row": row, "question": last, "wanted": wanted, "answer": answer}
 
     objective = LanguageLoss(model, train, tuning.loss, tuning.workers)
     return tuning.fit(model, objective, validate)

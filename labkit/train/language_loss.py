@@ -19,7 +19,7 @@ from labkit.data.findings import listed_rows
 from labkit.errors import LabkitError
 from labkit.train import packed_attention
 from labkit.train.chat import Seen
-from labkit.train.decoder import states_of
+from labkit.train.decoder import attending_by, states_of
 from labkit.train.encoder import autocast
 from labkit.train.packing import best_fit, lay_out
 from labkit.train.token_loss import loss_sum, token_losses
@@ -52,7 +52,7 @@ class LanguageLoss:
         self.settings, self.workers = settings, workers
         self.trained = [p for p in model.parameters() if p.requires_grad]
         workers.start_alike(self.trained)
-        packed_attention.use(model)
+        model.set_attn_implementation(packed_attention.register())
 
     def batches(self, seed: tuple[int, ...]) -> list[NDArray[np.int64]]:
         """All examples once, in random order, `batch_size` or one less at a time."""
@@ -113,18 +113,17 @@ def measure(model: Any, examples: Sequence[Seen], settings: LossSettings) -> NDA
     """Of each example the sum of its losses in nats, its tokens to learn, and how many of them
     the model finds the likeliest; shape (N, 3)."""
     model.eval()
-    before = model.config._attn_implementation
-    packed_attention.use(model)
+    head = model.get_output_embeddings()
     out_N3 = np.zeros((len(examples), 3), dtype=np.float32)
-    for chosen in best_fit([_length(seen) for seen in examples], settings.row_tokens):
-        row = lay_out([examples[n] for n in chosen]).to(settings.device)
-        with autocast(settings.device, settings.dtype):
-            states_PD = states_of(model, row).to(settings.dtype)
-            losses_P, hits_P = token_losses(states_PD, model.get_output_embeddings(), row.targets_P)
-        figures_P3 = torch.stack([losses_P, torch.ones_like(losses_P), hits_P.float()], dim=1)
-        sums_N3 = torch.zeros((len(chosen), 3), device=settings.device)
-        out_N3[chosen] = sums_N3.index_add_(0, row.example_P, figures_P3).cpu().numpy()
-    model.set_attn_implementation(before)
+    with attending_by(model, packed_attention.register()):
+        for chosen in best_fit([_length(seen) for seen in examples], settings.row_tokens):
+            row = lay_out([examples[n] for n in chosen]).to(settings.device)
+            with autocast(settings.device, settings.dtype):
+                states_PD = states_of(model, row).to(settings.dtype)
+                losses_P, hits_P = token_losses(states_PD, head, row.targets_P)
+            figures_P3 = torch.stack([losses_P, torch.ones_like(losses_P), hits_P.float()], dim=1)
+            sums_N3 = torch.zeros((len(chosen), 3), device=settings.device)
+            out_N3[chosen] = sums_N3.index_add_(0, row.example_P, figures_P3).cpu().numpy()
     return out_N3
 
 

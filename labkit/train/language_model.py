@@ -20,7 +20,7 @@ from torch import Tensor
 from labkit.errors import LabkitError, UsageError
 from labkit.train.chat import Chat, Messages
 from labkit.train.checkpoint import require_room
-from labkit.train.decoder import load_decoder, load_tokenizer, stored_dtype
+from labkit.train.decoder import attending_by, load_decoder, load_tokenizer, stored_dtype
 
 FORMAT = 1
 
@@ -77,24 +77,22 @@ class LanguageModel:
             )
         ids_1T = torch.tensor([prompt], device=model.device)
         model.eval()
-        before = model.config._attn_implementation
-        model.set_attn_implementation("sdpa")
-        out_1T = model.generate(
-            input_ids=ids_1T,
-            attention_mask=torch.ones_like(ids_1T),
-            max_new_tokens=min(max_new_tokens, room),
-            # All else that a base's generation_config.json may ask for is undone.
-            do_sample=False,
-            num_beams=1,
-            repetition_penalty=1.0,
-            no_repeat_ngram_size=0,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-            eos_token_id=list(self.stop_ids),
-            pad_token_id=self.stop_ids[0],
-        )
-        model.set_attn_implementation(before)
+        with attending_by(model, "sdpa"):
+            out_1T = model.generate(
+                input_ids=ids_1T,
+                attention_mask=torch.ones_like(ids_1T),
+                max_new_tokens=min(max_new_tokens, room),
+                # All else that a base's generation_config.json may ask for is undone.
+                do_sample=False,
+                num_beams=1,
+                repetition_penalty=1.0,
+                no_repeat_ngram_size=0,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                eos_token_id=list(self.stop_ids),
+                pad_token_id=self.stop_ids[0],
+            )
         return tokenizer.decode(out_1T[0, len(prompt) :], skip_special_tokens=True).strip()
 
 

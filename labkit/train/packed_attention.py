@@ -13,12 +13,12 @@ from torch import Tensor, nn
 NAME = "labkit_packed"
 
 
-def use(model: Any) -> None:
-    """Let a model of transformers attend so, from now on."""
+def register() -> str:
+    """Make it known to transformers; the name that a model is then told to attend by."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, packed_attention)
-    model.set_attn_implementation(NAME)
+    return NAME
 
 
 def packed_attention(

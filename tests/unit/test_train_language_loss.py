@@ -134,7 +134,7 @@ def test_a_batchs_loss_is_the_mean_over_its_tokens_not_over_its_examples(llama: 
 
 
 def test_states_before_tokens_that_are_not_learnt_get_no_gradient(model: Any):
-    packed_attention.use(model)
+    model.set_attn_implementation(packed_attention.register())
     kept: list[Tensor] = []
 
     def keep(_: Any, __: Any, out: Any) -> None:

@@ -51,7 +51,7 @@ def make_tuning(base: Path, folder: Path) -> InstructTuning:
         system="",
         num_answers=3,
         num_samples=3,
-        sample_tokens=64,
+        sample_tokens=12,
         max_answer_tokens=12,
         loop=LoopSettings(
             num_epochs=2, batch_size=8, learning_rate=2e-2, head_learning_rate=2e-2, patience=9
