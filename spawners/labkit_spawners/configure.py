@@ -97,6 +97,7 @@ def _hub(c: Any, site: Site) -> None:
     c.JupyterHub.bind_url = listening_url_of(hub)
     c.JupyterHub.hub_bind_url = internal_url_of(site)
     c.JupyterHub.db_url = f"sqlite:///{state / 'jupyterhub.sqlite'}"
+    c.JupyterHub.upgrade_db = True  # after an upgrade of JupyterHub; it keeps a copy beside it
     c.JupyterHub.cookie_secret_file = str(state / "cookie_secret")
     c.ConfigurableHTTPProxy.api_url = f"{_internal_scheme(site)}://127.0.0.1:{hub.proxy_port}"
     c.ConfigurableHTTPProxy.pid_file = str(state / "proxy.pid")

@@ -111,8 +111,14 @@ def _children(site: Site, folder: Path) -> list[Child]:
             folder / "proxy.log",
             environment,
         ),
-        Child("hub", hub, folder / "hub.log", {**environment, "LABKIT_SITE": site.settings}),
+        Child("hub", hub, folder / "hub.log", {**environment, **_of_hub(site)}),
     ]
+
+
+def _of_hub(site: Site) -> dict[str, str]:
+    # JupyterHub upgrades its database by a command that lies beside this Python.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return {"LABKIT_SITE": site.settings, "PATH": path}
 
 
 def hub_config() -> Path:

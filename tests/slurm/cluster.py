@@ -20,8 +20,9 @@ from tests.waiting import wait_for
 
 SCRIPT = Path(__file__).parent / "cluster.sh"
 PACKAGES = (
-    "slurm-wlm munge slurmdbd mariadb-server slurm-wlm-mysql-plugin sudo iproute2 procps".split()
-)
+    "slurm-wlm munge slurmdbd mariadb-server slurm-wlm-mysql-plugin environment-modules "
+    "sudo iproute2 procps"
+).split()
 COMMANDS = "slurmctld slurmd slurmdbd munged mariadbd sudo ip pgrep nsenter setpriv".split()
 NODES = ("n1", "n2", "n3", "n4")
 UP_S, DOWN_S, END_S = 120, 30, 20
@@ -36,6 +37,8 @@ def why_not() -> str | None:
     missing = [command for command in COMMANDS if not shutil.which(command, path=path)]
     if not any(Path("/usr/lib").glob("*/slurm*/accounting_storage_mysql.so")):
         missing.append("Slurm's plugin for MySQL")
+    if not Path("/etc/profile.d/modules.sh").exists():
+        missing.append("environment modules")
     if missing:
         return f"No {', '.join(missing)} here: apt-get install {' '.join(PACKAGES)}"
     namespaces = ["unshare", "--mount", "--net", "--pid", "--uts", "--fork", "true"]

@@ -5,11 +5,13 @@
 #   cluster.sh node-cut N | node-heal N           pull the network cable out | put it back
 #   cluster.sh node-crash N | node-boot N         as if the power went | came back
 #   cluster.sh ctld-stop | ctld-start             Slurm's controller
+#   cluster.sh debian FOLDER [SUITE]              another Debian with its Slurm, for LABKIT_SLURM_ROOT (trixie)
 # Settings (environment):
 #   LABKIT_SLURM_DIR     the folder of everything (/tmp/labkit-slurm)
 #   LABKIT_SLURM_PYTHON  the Python whose packages jobs get (the checkout's .venv/bin/python)
 #   LABKIT_SLURM_NUMBER  1, 2, …: a second cluster beside the first (folder, network, ports)
 #   LABKIT_SLURM_CORES   how many cores each node says it has, with 4 GB for each (16)
+#   LABKIT_SLURM_ROOT    another Debian with its Slurm, as debootstrap makes it, in place of this one's (/)
 #
 # The cluster is one process namespace with mounts, /etc and /run of its own: the machine's /etc is
 # never written, and the death of its first process ends all that runs in it. Nodes are namespaces
@@ -21,6 +23,7 @@ STARTED_US=${EPOCHREALTIME/./}
 NUMBER=${LABKIT_SLURM_NUMBER:-}
 CORES=${LABKIT_SLURM_CORES:-16}
 LAB=${LABKIT_SLURM_DIR:-/tmp/labkit-slurm$NUMBER}
+ROOT=${LABKIT_SLURM_ROOT:-}
 export LABKIT_SLURM_DIR=$LAB LABKIT_SLURM_NUMBER=$NUMBER
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}
 NODES="n1 n2 n3 n4"
@@ -58,6 +61,15 @@ inside() { # command arguments…
 # Where docker set FORWARD to DROP and a bridge's packets pass iptables, let the nodes reach each other.
 firewall() { iptables "$1" FORWARD -i "$BRIDGE" -o "$BRIDGE" -j ACCEPT 2>/dev/null || true; }
 
+debian() { # folder [suite]
+  local suite=${2:-trixie} software=environment-modules
+  local slurm='slurm-wlm,munge,slurmdbd,mariadb-server,slurm-wlm-mysql-plugin,sudo,iproute2,procps,bc,iptables'
+  local python='libbz2-1.0,libexpat1,libffi8,libgomp1,liblzma5,libreadline8t64,libsqlite3-0,libssl3t64'
+  [ ! -e "$1" ] || fail "$1 is there already"
+  [ "$suite" = trixie ] || software+=,apptainer,squashfuse # which Debian 13 has not
+  debootstrap --variant=minbase --include="$slurm,$python,$software" "$suite" "$1.new"
+  mv "$1.new" "$1"; }
+
 down() {
   local pid node
   ! pid=$(world_pid) || end_namespace "$pid"
@@ -72,8 +84,10 @@ up() {
   checkout=$(realpath "$(dirname "$0")/../..")
   python=${LABKIT_SLURM_PYTHON:-$checkout/.venv/bin/python}
   [ -x "$python" ] || fail "no Python at $python"
+  [ -z "$ROOT" ] || [ -x "$ROOT/usr/sbin/slurmctld" ] || fail "no Slurm in $ROOT"
   mapfile -t of_python < <("$python" -c \
     'import sys; print(sys.base_prefix, sys.prefix, "python%d.%d" % sys.version_info[:2], sep="\n")')
+  [ -z "$ROOT" ] || [ "${of_python[0]}" != /usr ] || fail "$python is this Debian's own, which that in $ROOT has not"
   down
   rm -rf "$LAB"; mkdir "$LAB"
   mkdir "$LAB"/{checkout,python,packages,lib,state,spool,log,nodes,gpus,home}
@@ -90,10 +104,15 @@ up() {
 world() { # checkout base-prefix prefix: the first process
   local folder
   hostname ctl
+  [ -z "$ROOT" ] || change_root "$@"
   mount --bind "$LAB/etc" /etc
   mount -t tmpfs -o mode=0755 tmpfs /run
   mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+  if [ -e /dev/fuse ]; then # everybody's, as with udev: Apptainer mounts images by it
+    mknod -m 666 "$LAB/fuse" c 10 229; mount --bind "$LAB/fuse" /dev/fuse
+  fi
   mkdir /run/netns; install -d -o munge -g munge /run/munge; install -d -o mysql -g mysql /run/mysqld
+  ln -s mysqld /run/mariadbd # where newer ones look for the socket
   # Jobs' users cannot read a checkout or a Python below root's home: both get an open place.
   for folder in checkout python packages; do
     mount --bind "$1" "$LAB/$folder"; mount -o remount,bind,ro "$LAB/$folder"; shift
@@ -106,9 +125,18 @@ world() { # checkout base-prefix prefix: the first process
   sleep infinity &
   wait; }
 
-write_etc() { # a copy of the machine's /etc with the cluster's users, host names and Slurm
+change_root() { # checkout base-prefix prefix: the other Debian becomes /, with these and this machine's devices
+  local folder
+  mount --bind "$ROOT" "$ROOT" # pivot_root wants a mount
+  mkdir -p "$CACHE"
+  for folder in /proc /sys /dev /tmp; do mount --rbind "$folder" "$ROOT$folder"; done
+  for folder in "$CACHE" "$LAB" "$@"; do mkdir -p "$ROOT$folder"; mount --bind "$folder" "$ROOT$folder"; done
+  cd "$ROOT"; pivot_root . mnt; cd /
+  umount --lazy /mnt; }
+
+write_etc() { # a copy of that Debian's /etc with the cluster's users, host names and Slurm
   local etc=$LAB/etc node name id=2001
-  cp -a /etc "$etc"
+  cp -a "$ROOT/etc" "$etc"
   rm -rf "$etc/slurm" "$etc/labkit" "$etc"/sudoers.d/*
   mkdir "$etc/slurm" "$etc/labkit"
   # shellcheck disable=SC2016
@@ -348,7 +376,7 @@ as() { # user cmd…
 
 command=${1:-}; shift || true
 case $command in
-  up | down | world | node | as) $command "$@" ;;
+  up | down | debian | world | node | as) $command "$@" ;;
   status | exec | node-cut | node-heal | node-crash | node-boot | ctld-stop | ctld-start) inside "$command" "$@" ;;
   inside-up) inside_up "$@" ;;
   inside-exec) inside_exec "$@" ;;

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.hub.real_lab import Browser, free_ports
-from tests.slurm.cluster import SlurmCluster
+from tests.slurm.cluster import SlurmCluster, inner
 from tests.waiting import wait_for
 
 PEOPLE = ("alice", "bob", "carol")
@@ -129,15 +129,21 @@ class SlurmLab:
 
     def kill_hub(self) -> None:
         """kill -9, and wait until another is in its place."""
-        before = self.end_hub()
-        wait_for(lambda: self._child("hub") != before, "a new hub")
-        wait_for(Browser(self.base).ready, "the lab")
+        with self.without_hub():
+            pass
 
-    def end_hub(self) -> int:
-        """kill -9; the process id that it had."""
-        pid = self._child("hub")
-        self.cluster.output(["kill", "-9", str(pid)])
-        return pid
+    @contextmanager
+    def without_hub(self) -> Iterator[None]:
+        """kill -9; another is in its place after the end of the `with`, and not before."""
+        before, keeper = self._child("hub"), inner(self.process)
+        keeper.suspend()  # so that it starts no hub meanwhile
+        try:
+            self.cluster.output(["kill", "-9", str(before)])
+            yield
+        finally:
+            keeper.resume()
+        wait_for(lambda: self._child("hub") != before, "a new hub")
+        wait_for(Browser(self.base).ready, "the lab", seen=self.hub_log)
 
     def _child(self, name: str) -> int:
         """Its process id, as the cluster's machine counts."""
@@ -153,7 +159,7 @@ class SlurmLab:
 
 
 def write_as_root(file: Path, text: str, mode: int) -> None:
-    file.parent.mkdir(exist_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text)
     file.chmod(mode)
 
