@@ -111,6 +111,7 @@ def test_a_person_sees_the_time_is_warned_extends_and_gives_back(lab: RealLab, a
     dialog.get_by_text("It may last 1 h 20 min in all, and has as much already.").wait_for()
     ana.shoot("time-3-longest")
     dialog.get_by_role("button", name="Close").click()
+    it_warns_a_quarter_of_an_hour_before_and_not_earlier(page)
 
     write(page, "saved at the end")
     seen(page).click()
@@ -139,6 +140,27 @@ def it_counts_on_while_the_hub_is_silent(lab: RealLab, page: Any) -> None:
         assert re.search(r"Short · [45] min left", seen(page).inner_text())
     finally:
         os.kill(hub, signal.SIGCONT)
+
+
+def it_warns_a_quarter_of_an_hour_before_and_not_earlier(page: Any) -> None:
+    """Told by the server's own answer with less time in it, and taken back by the next."""
+
+    def with_less_time(route: Any) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "seconds_left": 15 * 60 + 6})
+
+    url = re.compile(r"/labkit/session(\?|$)")
+    page.route(url, with_less_time)
+    ask_now(page)
+    warning(page, "14 min").wait_for(timeout=20_000)  # were it earlier, it would say 15
+    page.unroute(url)
+    ask_now(page)
+    warning(page, "14 min").wait_for(state="hidden")
+
+
+def ask_now(page: Any) -> None:
+    """As when the tab was hidden, and is seen again."""
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
 
 
 def show_theme(page: Any, name: str) -> None:
