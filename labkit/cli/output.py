@@ -26,10 +26,13 @@ def print_json(value: Any) -> None:
     print(printable_json(json.dumps(value, ensure_ascii=False, indent=1, default=str)))
 
 
-def say(text: str, *, style: str = "", mark: str = "", to_stderr: bool = False) -> None:
+def say(
+    text: str, *, style: str = "", mark: str = "", to_stderr: bool = False, end: str = "\n"
+) -> None:
     """Print text, which may have several lines. The style is the mark's where there is one."""
     made = Text(f"{mark} ", style) if mark else Text()
-    console(to_stderr=to_stderr).print(made.append(printable(text), "" if mark else style))
+    made.append(printable(text), "" if mark else style)
+    console(to_stderr=to_stderr).print(made, end=end)
 
 
 def print_finding(what: str, found: str, fix: str, *, needed: bool) -> None:

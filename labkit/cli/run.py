@@ -297,6 +297,20 @@ def predict(
 
 
 @app.command
+def chat(
+    run: RunName,
+    *,
+    base: Annotated[
+        bool, Parameter(negative=(), help="Let the base model answer too, after the tuned one.")
+    ] = False,
+) -> None:
+    """Talk with a run's tuned language model, line by line."""
+    from labkit.cli import chat as chatting
+
+    chatting.talk(find_run(load_site().runs, run), base=base)
+
+
+@app.command
 def vote(run: RunName) -> None:
     """Say of held-out questions which answer is better, not knowing which model gave it."""
     from labkit.cli import vote as voting

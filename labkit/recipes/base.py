@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from pydantic.config import JsonDict
 
 from labkit.data.findings import Finding
+from labkit.data.messages import Message
 from labkit.evaluation.base import Evaluation
 from labkit.models.catalogue import BaseEntry
 
@@ -228,6 +229,26 @@ class ReadsColumns(Protocol):
 
     def texts(self, frame: "DataFrame", column: str, config: Any) -> list[str]:
         """What `predict` is to answer in each row; `column` is what a person calls the input."""
+        ...
+
+
+@runtime_checkable
+class Converses(Protocol):
+    """A recipe whose model one can talk with."""
+
+    def base_of(self, model: Any) -> Any:
+        """What the loaded model was tuned from, ready for `reply`.
+
+        Raises LabkitError where that is gone.
+        """
+        ...
+
+    def reply(self, model: Any, talk: Sequence[Message], say: Callable[[str], bool]) -> str:
+        """The answer to the last message of a talk.
+
+        `say` is given each piece of it meanwhile; where it returns False, the answer ends there.
+        Raises UsageError where the model cannot answer.
+        """
         ...
 
 

@@ -4,17 +4,19 @@ Data: a table of questions and answers, or of conversations. Base: a decoder. Th
 is compared with its base on questions that were held out.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from labkit.data.messages import Message
 from labkit.errors import UsageError
 from labkit.models.catalogue import BaseEntry
 from labkit.models.chat_templates import TEMPLATES, choose_template
+from labkit.recipes._instruct_answer import Answerer
 from labkit.recipes.base import (
     COLUMN,
     FILE,
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
     from labkit.data.load import Table
     from labkit.evaluation.base import Evaluation
     from labkit.train.instruct import InstructTuning
-    from labkit.train.language_model import LanguageModel
 
 BASELINE = "the base model"
 _TEMPLATE_FILE = "chat_template.jinja"
@@ -116,15 +117,6 @@ class Config(BaseModel):
 
 
 _RATES = {"lora": 2e-4, "full": 2e-5}
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Answerer:
-    """A tuned model as `predict` takes it."""
-
-    model: "LanguageModel"
-    system: str
-    max_answer_tokens: int
 
 
 class Instruct:
@@ -258,15 +250,8 @@ class Instruct:
             seed=context.task.seed,
         )
 
-    def load(self, folder: Path, device: str) -> _Answerer:
-        from labkit.train.language_model import load_model, read_card
-
-        card = read_card(folder)
-        return _Answerer(
-            model=load_model(folder, device),
-            system=card.system,
-            max_answer_tokens=card.max_answer_tokens,
-        )
+    def load(self, folder: Path, device: str) -> Answerer:
+        return Answerer.load(folder, device)
 
     def texts(self, frame: "DataFrame", column: str, config: Config) -> list[str]:
         from labkit.data.conversations import asked
@@ -274,20 +259,14 @@ class Instruct:
         beside = None if config.messages or config.input == column else config.input
         return asked(frame, column, beside if beside in frame.columns else None)
 
-    def predict(self, model: _Answerer, inputs: Sequence[str]) -> Sequence[Prediction | Unanswered]:
-        return [_answer(model, text) for text in inputs]
+    def predict(self, model: Answerer, inputs: Sequence[str]) -> Sequence[Prediction | Unanswered]:
+        return [model.predict(text) for text in inputs]
 
+    def base_of(self, model: Answerer) -> Answerer:
+        return model.base()
 
-def _answer(model: _Answerer, text: str) -> Prediction | Unanswered:
-    from labkit.data.messages import Message
-
-    system = [Message(role="system", content=model.system)] if model.system else []
-    question = Message(role="user", content=text.strip())
-    try:
-        answer = model.model.answer([*system, question], model.max_answer_tokens)
-    except UsageError as error:
-        return Unanswered(text=text, reason=str(error))
-    return Prediction(text=text, label=answer, confidence=None, unsure=False)
+    def reply(self, model: Answerer, talk: Sequence[Message], say: Callable[[str], bool]) -> str:
+        return model.reply(talk, say)
 
 
 def _read(path: Path, config: Config) -> "tuple[Table, Conversations, list[Finding]]":

@@ -64,8 +64,13 @@ class TunedModel:
         return getattr(self.run.spec().settings, self.recipe.input_setting)
 
     @cached_property
-    def _model(self) -> Any:
+    def loaded(self) -> Any:
+        """As the recipe takes it. Raises LabkitError where the run has no model yet."""
         return self.recipe.load(self.run.model_folder(), "cpu")
+
+    @property
+    def is_loaded(self) -> bool:
+        return "loaded" in vars(self)
 
     def answer(self, texts: Sequence[str]) -> list[Prediction]:
         """An answer for each text.
@@ -81,7 +86,7 @@ class TunedModel:
         return [answer for answer in found if isinstance(answer, Prediction)]
 
     def _predict(self, texts: Sequence[str]) -> list[Prediction | Unanswered]:
-        return list(self.recipe.predict(self._model, texts)) if texts else []
+        return list(self.recipe.predict(self.loaded, texts)) if texts else []
 
     def answer_sentences(self, texts: Sequence[str]) -> list[Prediction]:
         """As `answer`. Raises UsageError for a blank one."""

@@ -8,9 +8,11 @@ model/  adapter_config.json adapter_model.safetensors      of LoRA: an adapter a
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -54,11 +56,23 @@ class LanguageModel:
     """The causal language model of transformers; where it has adapters, inside those of peft."""
     chat: Chat
     stop_ids: Sequence[int]
+    adapted: Any = None
+    """peft's model around it, where its adapters may rest."""
+    adapters_rest: bool = False
+    """It answers as it was before it was tuned."""
+    _at_work: Lock = field(default_factory=Lock)
+    """One answer at a time: adapters rest, or not, in the weights themselves."""
 
     @torch.inference_mode()
-    def answer(self, messages: Messages, max_new_tokens: int) -> str:
+    def answer(
+        self,
+        messages: Messages,
+        max_new_tokens: int,
+        say: Callable[[str], bool] | None = None,
+    ) -> str:
         """The likeliest answer, token by token, until a token that ends it.
 
+        `say` is given each piece of it meanwhile; where it returns False, the answer ends there.
         Raises UsageError where the question leaves no room in the model's context, or has a token
         of the template's in it.
         """
@@ -73,11 +87,18 @@ class LanguageModel:
         if room < 1:
             raise UsageError(
                 f"The question is too long: {len(prompt)} tokens, where the model reads "
-                f"{model.config.max_position_embeddings} with its answer. Shorten it."
+                f"{model.config.max_position_embeddings} with its answer. Shorten it"
+                f"{', or begin a new conversation' if len(messages) > 2 else ''}."
             )
         ids_1T = torch.tensor([prompt], device=model.device)
         model.eval()
-        with attending_by(model, "sdpa"):
+        told: Mapping[str, Any] = {}
+        if say is not None:
+            from labkit.train.streaming import told_to
+
+            told = told_to(say, tokenizer)
+        rests = self.adapted.disable_adapter() if self.adapters_rest else nullcontext()
+        with self._at_work, rests, attending_by(model, "sdpa"):
             out_1T = model.generate(
                 input_ids=ids_1T,
                 attention_mask=torch.ones_like(ids_1T),
@@ -92,6 +113,7 @@ class LanguageModel:
                 top_k=None,
                 eos_token_id=list(self.stop_ids),
                 pad_token_id=self.stop_ids[0],
+                **told,
             )
         return tokenizer.decode(out_1T[0, len(prompt) :], skip_special_tokens=True).strip()
 
@@ -153,11 +175,27 @@ def load_model(folder: Path, device: str, dtype: torch.dtype | None = None) -> L
     card = read_card(folder)
     source = _base_of(folder, card) if card.adapter else folder
     model, tokenizer = load_decoder(source, dtype or stored_dtype(source))
+    adapted = None
     if card.adapter:
         adapted, tokenizer = _with_adapter(model, folder)
         model = adapted.get_base_model()
     chat = Chat(tokenizer=tokenizer, template=tokenizer.chat_template, max_tokens=card.max_tokens)
-    return LanguageModel(model=model.to(device).eval(), chat=chat, stop_ids=card.stop_ids)
+    return LanguageModel(
+        model=model.to(device).eval(), chat=chat, stop_ids=card.stop_ids, adapted=adapted
+    )
+
+
+def base_of(tuned: LanguageModel, folder: Path) -> LanguageModel:
+    """What that model, of that folder, was tuned from; with its template, and where answers end.
+
+    Where it has adapters, both are the same weights in memory. Raises LabkitError where the base
+    model is gone.
+    """
+    if tuned.adapted is not None:
+        return replace(tuned, adapters_rest=True)
+    base = _base_of(folder, read_card(folder))
+    model, _ = load_decoder(base, stored_dtype(base))
+    return replace(tuned, model=model.to(tuned.model.device).eval(), _at_work=Lock())
 
 
 def _base_of(folder: Path, card: LanguageCard) -> Path:

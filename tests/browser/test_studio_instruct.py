@@ -73,12 +73,23 @@ def test_questions_to_answers_side_by_side(lab: Lab, browser: Browser) -> None:
     browser.button("A is better").click()
     browser.see("By blind vote on 1 question,")
     browser.inspect("25-voted")
-    browser.studio.get_by_label("Write a sentence").fill("When does the pool open?")
-    browser.button("Ask").click()
-    browser.studio.locator(".lk-answer-text", has_text="When does the pool").wait_for(
-        timeout=90_000
-    )
-    browser.inspect("26-answer")
+    it_converses(browser)
+
+
+def it_converses(browser: Browser) -> None:
+    """With the base model beside it, and with what would be a script elsewhere."""
+    browser.studio.get_by_label("Let its base, toy, answer too").check()
+    for number, question in enumerate(("When does the pool open?", EVIL), 1):
+        browser.studio.get_by_role("textbox", name="it").fill(question)
+        browser.page.keyboard.press("Enter")
+        replies = browser.studio.locator(".lk-turn").nth(number - 1).locator(".lk-reply")
+        wait_for(lambda found=replies: found.count() == 2, "both to answer")
+        browser.studio.get_by_role("log").get_by_text(question).wait_for()
+        browser.studio.locator(".lk-writing").wait_for(state="detached", timeout=90_000)
+        assert all(words.strip() for words in replies.locator(".lk-reply-text").all_inner_texts())
+    browser.inspect("26-talk")
+    browser.button("New talk").click()
+    browser.studio.locator(".lk-turn").first.wait_for(state="detached")
 
 
 def show_row(browser: Browser, number: int) -> None:

@@ -169,7 +169,7 @@ def test_a_job_that_can_never_start_says_what_to_change(
     lab: SlurmLab, alice: Browser, bob: Browser
 ):
     assert ask(alice, "alice", profile="all").status in (201, 202)
-    has_job(lab, "alice")
+    is_ready(alice, "alice")  # else Slurm may let bob's go first
     assert ask(bob, "bob", profile="gpu").status == 202
     job = has_job(lab, "bob")
     lab.cluster.output(["scontrol", "update", f"jobid={job}", "qos=tiny"])

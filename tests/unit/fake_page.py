@@ -23,6 +23,8 @@ class Inline:
 
     def forget(self, kind: str) -> None: ...
 
+    def tell(self) -> None: ...
+
     def doing(self) -> dict[str, str]:
         return {}
 

@@ -48,7 +48,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the model is asked; it answers 'a'."""
     found: list[str] = []
 
-    def answer(self: Any, messages: Sequence[Message], max_new_tokens: int) -> str:
+    def answer(self: Any, messages: Sequence[Message], longest: int, say: object) -> str:
         found.append(messages[-1]["content"])
         return "a"
 

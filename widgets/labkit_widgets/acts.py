@@ -161,6 +161,30 @@ class Ask(_Act):
     text: Annotated[str, StringConstraints(max_length=MAX_SENTENCE)]
 
 
+class Say(_Act):
+    """The next question of a talk."""
+
+    do: Literal["say"]
+    text: Annotated[str, StringConstraints(max_length=MAX_SENTENCE)]
+
+
+class Hush(_Act):
+    """Enough of that answer."""
+
+    do: Literal["hush"]
+
+
+class TalkAnew(_Act):
+    do: Literal["talk_anew"]
+
+
+class LetBaseAnswer(_Act):
+    """Whether the base model answers beside the tuned one."""
+
+    do: Literal["let_base_answer"]
+    on: bool
+
+
 class AnswerTable(_Act):
     do: Literal["answer_table"]
     path: HomePath
@@ -182,8 +206,8 @@ class PackModel(_Act):
 Act = Annotated[
     Hello | Dismiss | GoTo | TrySample | ChooseTask | ChooseBase | OpenFolder | ChooseFile
     | DropFile | SetValue | See | Upload | Uploaded | UploadFailed | Start | NewRun | OpenRun
-    | OpenRuns | Compare | Stop | Resume | Again | Rename | Delete | Ask | AnswerTable | Vote
-    | PackModel,
+    | OpenRuns | Compare | Stop | Resume | Again | Rename | Delete | Ask | Say | Hush
+    | TalkAnew | LetBaseAnswer | AnswerTable | Vote | PackModel,
     Field(discriminator="do"),
 ]  # fmt: skip
 

@@ -6,8 +6,8 @@ The files share one scope and have no imports, so that they make one ES module w
 from importlib.resources import files
 
 SCRIPTS = (
-    "dom", "focus", "press", "server", "parts", "files", "steps", "chart", "progress", "result",
-    "runs", "spoken", "notice", "app",
+    "dom", "focus", "press", "server", "parts", "files", "steps", "chart", "progress", "talk",
+    "result", "runs", "spoken", "notice", "app",
 )  # fmt: skip
 STYLES = ("theme", "layout", "pages")
 

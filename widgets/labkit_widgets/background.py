@@ -36,6 +36,10 @@ class Background(Protocol):
         """Drop what a running job of that kind will find."""
         ...
 
+    def tell(self) -> None:
+        """Show what a job has found so far."""
+        ...
+
     def doing(self) -> dict[str, str]:
         """Of each kind that is at work, what it does, in words."""
         ...
@@ -65,6 +69,9 @@ class Threads:
 
     def forget(self, kind: str) -> None:
         self._jobs.pop(kind, None)
+
+    def tell(self) -> None:
+        self.changed()
 
     def doing(self) -> dict[str, str]:
         return {kind: words for kind, (_, words) in self._jobs.items()}

@@ -177,6 +177,7 @@ class Core:
         self._show(run)
 
     def _show(self, run: Run) -> None:
+        self._close_shown()
         self.shown = self._page_of(run)
         self.shown.look()
         self.page = "run"
@@ -188,6 +189,7 @@ class Core:
 
     def _leave(self, said: str) -> None:
         """Back to where this widget began."""
+        self._close_shown()
         self.page, self.shown = self.home_page, None
         self.notice = {"kind": "info", "text": said} if said else None
         if self.home_page == "runs":
@@ -197,6 +199,10 @@ class Core:
             found = list_runs(self.site.runs)[:1]
             self.newest = self._page_of(found[0]) if found else None
             self._watch.start()
+
+    def _close_shown(self) -> None:
+        if self.shown:
+            self.shown.close()
 
     def _read_runs(self) -> None:
         site = self.site

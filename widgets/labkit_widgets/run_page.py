@@ -14,7 +14,7 @@ from labkit.data.load import load_table
 from labkit.errors import LabkitError
 from labkit.eventloop import finish
 from labkit.paths import read_json
-from labkit.recipes.base import Prediction
+from labkit.recipes.base import Converses, Prediction
 from labkit.runs.cost import Cost, RunCost, cost_of_runs
 from labkit.runs.find import rename_run
 from labkit.runs.folder import Run
@@ -27,6 +27,7 @@ from labkit_widgets import acts
 from labkit_widgets.background import Background, alone
 from labkit_widgets.curve import Metrics
 from labkit_widgets.home import OURS, in_home, list_home, take_name
+from labkit_widgets.talk_box import TalkBox
 
 MAX_ANSWERS = 20
 _WRITABLE = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -53,6 +54,7 @@ class RunPage:
         self.cost: Cost | None = None
         """What it cost; asked once it has ended."""
         self._model: TunedModel | None = None
+        self._talk: TalkBox | None = None
 
     def look(self) -> bool:
         """Read where the run is; whether it goes on."""
@@ -102,8 +104,34 @@ class RunPage:
             self.answers = [*found, *self.answers][:MAX_ANSWERS]
             self.asked += 1
 
-        words = "Thinking …" if self._model else "Loading the model, once …"
+        loaded = self._model and self._model.is_loaded
+        words = "Thinking …" if loaded else "Loading the model, once …"
         self._do("ask", words, lambda: self._tuned().answer_sentences([act.text]), answered)
+
+    @property
+    def talk(self) -> TalkBox | None:
+        """None where the model does not converse."""
+        if self._talk is None:
+            try:
+                model = self._tuned()
+            except (
+                LabkitError
+            ):  # of a newer labkit, or damaged: its result can be read all the same
+                return None
+            if isinstance(model.recipe, Converses):
+                self._talk = TalkBox(model, self.background)
+        return self._talk
+
+    def in_talk(self, act: acts.Say | acts.Hush | acts.TalkAnew | acts.LetBaseAnswer) -> None:
+        if self.talk is None:
+            raise LabkitError("This model gives labels, it does not converse.")
+        self.problems.pop("talk", None)
+        _IN_TALK[type(act)](self.talk, act)
+
+    def close(self) -> None:
+        """Nobody looks at it any more."""
+        if self._talk:
+            self._talk.hush()
 
     def open_folder(self, act: acts.OpenFolder) -> None:
         self.listing = list_home(act.path)
@@ -134,7 +162,7 @@ class RunPage:
 
     def failed(self, kind: str, sentence: str) -> bool:
         """Keep a failure beside what it is about."""
-        if kind not in ("stop", "resume", "delete", "ask", "table", "pack", "cost"):
+        if kind not in ("stop", "resume", "delete", "ask", "talk", "table", "pack", "cost"):
             return False
         self.problems[kind] = sentence
         return True
@@ -207,12 +235,20 @@ def pack_model(run: Run) -> Path:
     return out
 
 
+_IN_TALK: dict[type, Callable[[TalkBox, Any], None]] = {
+    acts.Say: TalkBox.say,
+    acts.Hush: TalkBox.hush,
+    acts.TalkAnew: TalkBox.anew,
+    acts.LetBaseAnswer: TalkBox.let_base_answer,
+}
+
 HANDLERS: dict[type, Callable[[RunPage, Any], None]] = {
     acts.Stop: RunPage.stop,
     acts.Resume: RunPage.resume,
     acts.Rename: RunPage.rename,
     acts.Delete: RunPage.delete,
     acts.Ask: RunPage.ask,
+    **dict.fromkeys(_IN_TALK, RunPage.in_talk),
     acts.OpenFolder: RunPage.open_folder,
     acts.AnswerTable: RunPage.answer_file,
     acts.Vote: RunPage.vote,

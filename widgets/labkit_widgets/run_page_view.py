@@ -87,6 +87,7 @@ def _result(page: RunPage, server_path: ServerPath) -> dict[str, Any] | None:
             }
             for answer in page.answers
         ],
+        "talk": page.talk.view() if page.talk else None,
         "vote": _vote(page, evaluation),
         "listing": page.listing,
         "table": _table(page, server_path),

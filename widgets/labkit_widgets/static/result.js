@@ -11,7 +11,7 @@ function resultView(run, ui, send) {
     h("div.lk-measures", null, result.measures.map(measure)),
     h("p.lk-hint", null, result.help),
     result.notes.map((note) => message("warning", note)),
-    tryIt(run, ui, send),
+    result.talk ? talkView(run, ui, send) : tryIt(run, ui, send),
     tableIn(run, ui, send),
     result.mistakes && mistakes(result),
     result.vote && [blindVote(result.vote, send), compared(result.compared, !result.vote.ballot)],
@@ -32,22 +32,30 @@ function measure(found) {
 }
 
 function tryIt(run, ui, send) {
-  const id = ui.id("ask");
-  const asking = "ask" in run.doing;
-  const ask = (event) => {
-    event.preventDefault();
-    const text = ui.sentence || "";
-    if (text.trim() && !asking) send({ do: "ask", text });
-  };
   return h("section.lk-panel", null,
     h("h3", null, "Try it"),
-    h("form.lk-ask", { onsubmit: ask },
-      h("label", { for: id }, "Write a sentence, as your people would write it"),
-      h("div.lk-ask-line", null,
-        h("textarea", { id, rows: "2", value: ui.sentence || "", oninput: (e) => { ui.sentence = e.target.value; }, onkeydown: (e) => { if (e.key === "Enter" && !e.shiftKey && !e.isComposing) ask(e); } }),
-        h("button.lk-button.lk-primary", { type: "submit", "aria-disabled": asking ? "true" : null }, "Ask"))),
+    askForm("Write a sentence, as your people would write it", "Ask", "ask" in run.doing, ui, (text) => send({ do: "ask", text })),
     h("div", { "aria-live": "polite" }, busy(run.doing.ask), run.problems.ask && message("problem", run.problems.ask),
       run.result.answers.map((answer, n) => answerView(answer, run.result.asked - n))));
+}
+
+/** A box for a sentence, which Enter sends; it stays there unless `leaves`. */
+function askForm(label, words, asking, ui, ask, { leaves = false, more = null } = {}) {
+  const id = ui.id("ask");
+  const submit = (event) => {
+    event.preventDefault();
+    const text = ui.sentence || "";
+    if (!text.trim() || asking) return;
+    ask(text);
+    if (!leaves) return;
+    ui.sentence = "";
+    event.target.closest("form").querySelector("textarea").value = "";
+  };
+  return h("form.lk-ask", { onsubmit: submit },
+    h("label", { for: id }, label),
+    h("div.lk-ask-line", null,
+      h("textarea", { id, rows: "2", value: ui.sentence || "", oninput: (e) => { ui.sentence = e.target.value; }, onkeydown: (e) => { if (e.key === "Enter" && !e.shiftKey && !e.isComposing) submit(e); } }),
+      h("button.lk-button.lk-primary", { type: "submit", "aria-disabled": asking ? "true" : null }, words), more));
 }
 
 function answerView(answer, key) {
