@@ -85,7 +85,7 @@ def it_converses(browser: Browser) -> None:
         replies = browser.studio.locator(".lk-turn").nth(number - 1).locator(".lk-reply")
         wait_for(lambda found=replies: found.count() == 2, "both to answer")
         browser.studio.get_by_role("log").get_by_text(question).wait_for()
-        browser.studio.locator(".lk-writing").wait_for(state="detached", timeout=90_000)
+        browser.studio.locator(".lk-talk:not([aria-busy])").wait_for(timeout=90_000)
         assert all(words.strip() for words in replies.locator(".lk-reply-text").all_inner_texts())
     browser.inspect("26-talk")
     browser.button("New talk").click()
