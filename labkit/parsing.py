@@ -12,7 +12,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel, BeforeValidator, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
@@ -115,6 +115,7 @@ def bounds(metadata: Sequence[Any], show: Callable[[Any], str] = str) -> list[st
     high = [f"to {show(m.le)}" for m in metadata if isinstance(m, Le)]
     high += [f"below {show(m.lt)}" for m in metadata if isinstance(m, Lt)]
     length = [f"with at least {m.min_length} in it" for m in metadata if isinstance(m, MinLen)]
+    length += [f"of at most {m.max_length} characters" for m in metadata if isinstance(m, MaxLen)]
     return [*low, *high, *length]
 
 

@@ -22,6 +22,8 @@ from labkit.parsing import MemoryBytes, Seconds, parse, read_toml
 from labkit.paths import of_this_person, private_folder, read_json, settings_file, write_json
 
 BUILT_IN = "the built-in settings"
+# Its length is bounded beside it: to count so many of Unicode's letters, Rust builds for 10 ms.
+NAME = r"^[\w.-]*$"
 
 _ALLOWED = ["HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"]
 
@@ -60,7 +62,7 @@ class Cluster(BaseModel):
     """The scheduler's name: 'local' or 'slurm'."""
 
 
-Module = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.+/-]{0,99}$")]
+Module = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.+/-]*$", max_length=100)]
 Place = Annotated[Path, AfterValidator(_plain_place)]
 
 
@@ -96,13 +98,13 @@ class Profile(_Part):
     """Memory, as in '4 GB'; a session that holds more is ended."""
     gpus: int = Field(default=0, ge=0, le=64)
     """GPUs, or shares of one, for the session alone."""
-    device: str = Field(default="", pattern=r"^[\w.-]{0,64}$")
+    device: str = Field(default="", pattern=NAME, max_length=64)
     """The type of GPU as the cluster names it, 'shard' for shares; left out, whichever is free."""
-    partition: str = Field(default="", pattern=r"^[\w.-]{0,64}$")
+    partition: str = Field(default="", pattern=NAME, max_length=64)
     """The cluster's partition; left out, that of its other jobs."""
-    account: str = Field(default="", pattern=r"^[\w.-]{0,64}$")
+    account: str = Field(default="", pattern=NAME, max_length=64)
     """The account that pays; left out, the person's own."""
-    reservation: str = Field(default="", pattern=r"^[\w.-]{0,64}$")
+    reservation: str = Field(default="", pattern=NAME, max_length=64)
     """The cluster's reservation that it runs in, as for a class."""
     time: Seconds = Field(default=8 * 3600, ge=60, le=30 * 86400)
     """The longest that the session may last, as in '8h'."""
@@ -203,7 +205,7 @@ class Site(_Part):
     """The folder of the catalogue of base models."""
     scratch: Folder = Path("/tmp")
     """A node's own disk for Ray's sockets and spilled objects; a short path."""
-    network: str = Field(default="", pattern=r"^[\w.:-]{0,15}$")
+    network: str = Field(default="", pattern=r"^[\w.:-]*$", max_length=15)
     """The network interface by which nodes of one job reach each other, as in 'ib0'; left out, the
     one that their host names lead to."""
     ray_tls: bool = True

@@ -37,6 +37,8 @@ LEAVE_TIMEOUT_S = 15
 """How long the head waits for the others to end their Ray; those that were lost never do."""
 HEAD_CHECK_S = 1.0
 HEAD_MISSES = 5
+KILLED = 128 + signal.SIGKILL
+"""The exit code of a job whose command or whose Ray was killed; its scheduler may try it again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +228,8 @@ def _watch(
     while True:
         try:
             code = child.wait(HEAD_CHECK_S)
+            if code > 0 and (ray.poll() is not None or not answers(address)):
+                break  # it failed since its Ray was gone
             return code if code >= 0 else 128 - code  # as a shell says that a signal ended it
         except subprocess.TimeoutExpired:
             misses = 0 if ray.poll() is None and answers(address) else misses + 1
@@ -233,5 +237,6 @@ def _watch(
             print("It did not end in the time that it had to save its work.", file=sys.stderr)
             return 128 + signal.SIGTERM
         if misses >= HEAD_MISSES:
-            print("The head of the Ray cluster died; the job ends.", file=sys.stderr)
-            return 1
+            break
+    print("The head of the Ray cluster died; the job ends.", file=sys.stderr)
+    return KILLED

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from labkit.raycluster.network import answers
 from labkit.runs.folder import Attempt, Run, RunState, Status
 from labkit.runs.starts import Start
 from labkit.runs.submit import GRACE_S
@@ -76,6 +77,8 @@ def _last_word(start: Start, first: Attempt) -> Status:
     """Where training ended without having said how; `first` is the first attempt of the start."""
     if first.stop_file.exists():
         return start.stopped()
+    if start.may_follow and not answers(os.environ["RAY_ADDRESS"]):
+        return start.broken()
     how = f"Its training process was killed {MAX_DEATHS + 1} times, or Ray ended."
     message = f"{how} Go on with: labkit run resume {start.run.run_id}"
     return Status(state=RunState.FAILED, message=message)

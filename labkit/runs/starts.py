@@ -101,6 +101,14 @@ class Start:
             return replace(status, state=RunState.STOPPED, phase="", message=how)
         return replace(status, state=RunState.QUEUED, phase=self._asked())
 
+    def broken(self) -> Status:
+        """What is to be said where the Ray cluster is gone, and the scheduler starts it again."""
+        status = self.attempt.status() or Status(state=RunState.STARTING)
+        phase = "Its Ray cluster died."
+        return replace(
+            status, state=RunState.QUEUED, phase=phase, seconds_left=None, updated=_now()
+        )
+
     def left_s(self) -> float:
         """Of the time that the person gave the run."""
         return self.run.spec().resources.time - used_s(self.attempts())
@@ -130,7 +138,9 @@ class Start:
     def _reason(self, status: Status | None) -> str:
         """Why there is this start, from the last word of the one before."""
         said = status.phase if status and status.state is RunState.QUEUED else ""
-        why = said or "Its first node was lost, or its job had to make room at once."
+        why = said or (
+            "Its first node was lost, its first process killed, or it had to make room at once."
+        )
         if self.run.newest_checkpoint():
             return f"{why} Going on from the newest checkpoint."
         return f"{why} Beginning anew: there was no checkpoint yet."

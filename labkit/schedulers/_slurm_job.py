@@ -48,8 +48,9 @@ def _see_it_through(child: int, path: Path, until: Path) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     code = os.waitstatus_to_exitcode(status)
     code = code if code >= 0 else 128 - code
-    # Asked to end before there was anything to save is no end, either.
-    wants_again = code in (AGAIN, 128 + signal.SIGTERM) and not until.exists()
+    # Asked to end before there was anything to save is no end, nor is to be killed.
+    no_end = (AGAIN, 128 + signal.SIGTERM, 128 + signal.SIGKILL)
+    wants_again = code in no_end and not until.exists()
     if not (wants_again and requeue()):
         path.unlink(missing_ok=True)
     return code

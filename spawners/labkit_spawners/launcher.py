@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from labkit_spawners.ask_hub import ask_hub, keep_certificates, trust_ours_alone
+from labkit_spawners.lean import singleuser
 from labkit_spawners.templates import START_NOTEBOOK, templates_folder
 
 LISTEN_WAIT_S = 120.0
@@ -45,16 +46,8 @@ def put_start_notebook(home: Path) -> None:
 
 def serve() -> None:
     """Run Jupyter's server for one person of a hub, until it ends."""
-    # Its import takes a second, for a check that falls back to another way:
-    # https://github.com/jupyter-server/jupyter_server/issues/1559
-    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
     trust_ours_alone()
-    from jupyterlab import commands
-
-    # At its import JupyterLab asks Node.js for a registry that only a build of it needs: 0.3 s.
-    commands._yarn_config = lambda logger: {"yarn config": {}, "npm config": {}}
-    from jupyterhub.singleuser import main as singleuser
-
+    run = singleuser()
     sys.argv = [
         "jupyterhub-singleuser",
         f"--ServerApp.root_dir={os.environ['HOME']}",
@@ -65,7 +58,7 @@ def serve() -> None:
         # By itself it would run npm to ask where else servers of languages may lie.
         f"--LanguageServerManager.node_roots={[str(Path(sys.prefix) / 'lib')]}",
     ]
-    singleuser()
+    run()
 
 
 def free_port(host: str) -> int:

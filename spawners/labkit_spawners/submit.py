@@ -54,9 +54,9 @@ class SessionRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     options: SessionOptions
-    server: str = Field(pattern=r"^[a-z0-9-]{0,255}$")
+    server: str = Field(pattern=r"^[a-z0-9-]*$", max_length=255)
     """'' for a person's first server."""
-    nonce: str = Field(pattern=r"^[\w-]{16,64}$")
+    nonce: str = Field(pattern=r"^[\w-]*$", min_length=16, max_length=64)
     environment: dict[FromHub, Value] = Field(max_length=100)
     """What the hub has to say to the session, its token too."""
     certificates: Certificates | None = None

@@ -17,6 +17,7 @@ from tests.hub.real_lab import Browser
 from tests.slurm.cluster import SlurmCluster, why_not
 from tests.slurm.plain_hub import PlainHub
 from tests.slurm.slurm_lab import SlurmLab
+from tests.waiting import wait_for
 
 TITLE = "From the click to /user/NAME/lab on Slurm"
 GOAL_RATIO = 0.7
@@ -68,16 +69,18 @@ def side_by_side(cluster: SlurmCluster, repeats: int) -> Iterator[Table]:
             "labkit": Contender(lab.browser("alice"), {"profile": "notebook"}),
             PLAIN: Contender(plain.browser("alice"), {}),
         }
-        yield clicks(contenders, repeats)
+        yield clicks(lab, contenders, repeats)
         yield stages(lab, contenders["labkit"], repeats)
 
 
-def clicks(contenders: Mapping[str, Contender], repeats: int) -> Table:
+def clicks(lab: SlurmLab, contenders: Mapping[str, Contender], repeats: int) -> Table:
+    """In turns, each while no session of the other's still ends."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(repeats):
         for name, contender in contenders.items():
             seconds[name].append(contender.click())
             contender.browser.stop_session("alice")
+            wait_for(lambda: lab.queue("JobId") == [], "the session's end", every_s=0.2)
     medians = {name: statistics.median(each) for name, each in seconds.items()}
     rows = [
         [name, f"{median:.2f}", f"{median / medians[PLAIN]:.2f} ×", spread(seconds[name])]

@@ -1,6 +1,7 @@
 """A talk with a tuned language model and its base: turn by turn, told while it is written."""
 
 import io
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -251,7 +252,7 @@ class Interrupting(Inline):
 
     def __init__(self, lock: object, changed: Any, failed: Any):
         super().__init__(lock, changed, failed)
-        self.then = lambda: None
+        self.then: Callable[[], object] = lambda: None
         self.answers = False
 
     def run(self, kind: str, words: str, work: Any, then: Any) -> None:
