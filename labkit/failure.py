@@ -20,10 +20,14 @@ def in_words(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, ModuleNotFoundError) and error.name in _OF_TRAIN:
         return f"this needs {error.name}. Get it with: pip install 'labkit[train]'"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and is_disk_full(error):
         where = f" ({error.filename})" if error.filename else ""
         return f"the disk is full{where}. Free some room and try again."
     return None
+
+
+def is_disk_full(error: OSError) -> bool:
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def keep_details(error: BaseException) -> Path:

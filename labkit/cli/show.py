@@ -10,7 +10,8 @@ from labkit.cli.start import as_flags
 from labkit.data.findings import Finding, count
 from labkit.errors import LabkitError
 from labkit.evaluation.base import measured
-from labkit.recipes.base import Look, RowLook
+from labkit.recipes import RECIPES
+from labkit.recipes.base import Converses, Look, RowLook
 from labkit.runs.cost import ClusterCost, Cost, RunCost, cost_line, in_words
 from labkit.runs.folder import RunState
 from labkit.runs.samples import samples
@@ -252,6 +253,8 @@ def _result(view: RunView, evaluation: Mapping[str, Any]) -> None:
     _compared(evaluation)
     _vote(view, evaluation)
     say(f'\nTry it: labkit run predict {view.run.run_id} "a sentence"')
+    if isinstance(RECIPES.load(view.run.spec().recipe), Converses):
+        say(f"Talk:   labkit run chat {view.run.run_id}")
     say(f"Card:   {view.run.last.folder / 'card.md'}")
 
 

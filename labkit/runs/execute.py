@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from labkit.failure import is_disk_full
 from labkit.raycluster.network import answers
-from labkit.runs.folder import Attempt, Run, RunState, Status
+from labkit.runs.folder import NO_ROOM, Attempt, Run, RunState, Status
 from labkit.runs.starts import Start
 from labkit.runs.submit import GRACE_S
 from labkit.runs.work import Worker, work
@@ -53,8 +54,21 @@ class Group:
 def execute(group: Group, folder: Path, number: int) -> int:
     """Run attempt `number` of the run in `folder`, or what follows on it in this start of its job.
 
-    0 where it ended as it should, AGAIN where its job is to be started again.
+    0 where it ended as it should, AGAIN where its job is to be started again, NO_ROOM where not
+    even that can be written any more.
     """
+    try:
+        return _execute(group, folder, number)
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        # Its log lies on that disk, too: what could not be written there goes nowhere.
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return NO_ROOM
+
+
+def _execute(group: Group, folder: Path, number: int) -> int:
     run = Run(folder)
     start = Start(run, number, int(os.environ.get(STARTS, "0")))
     attempt = start.begin()

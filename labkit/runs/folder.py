@@ -26,6 +26,9 @@ from labkit.paths import list_folder, private_folder, read_json, write_json
 from labkit.runs.spec import RunSpec, read_spec
 from labkit.schedulers.base import JobInfo
 
+NO_ROOM = 73
+"""The exit code of a run whose disk is so full that its status cannot be written (EX_CANTCREAT)."""
+
 
 class RunState(StrEnum):
     QUEUED = "queued"

@@ -139,7 +139,8 @@ class Start:
         """Why there is this start, from the last word of the one before."""
         said = status.phase if status and status.state is RunState.QUEUED else ""
         why = said or (
-            "Its first node was lost, its first process killed, or it had to make room at once."
+            "Its first node was lost, its first process or Ray killed, "
+            "or it had to make room at once."
         )
         if self.run.newest_checkpoint():
             return f"{why} Going on from the newest checkpoint."

@@ -7,7 +7,7 @@ from typing import Any
 
 from labkit.clusters import Looks, Said, waits_in_words
 from labkit.errors import LabkitError
-from labkit.runs.folder import Attempt, Run, RunState, Status
+from labkit.runs.folder import NO_ROOM, Attempt, Run, RunState, Status
 from labkit.runs.spec import read_spec_file
 from labkit.schedulers.base import AGAIN, JobEnd, JobInfo, JobState, Outcome
 from labkit.settings import Site
@@ -101,6 +101,8 @@ def _ended(said: Status, end: JobEnd, run_id: str) -> Status:
     }
     if said.state is RunState.QUEUED and end.exit_code == AGAIN:
         how[end.outcome] = (RunState.STOPPED, f"{said.phase} It could not be started again.")
+    if end.exit_code == NO_ROOM:
+        how[end.outcome] = (RunState.FAILED, "The disk of its folder is full. Free some room.")
     unknown = end.reason or f"It ended with exit code {end.exit_code}; see its log."
     state, message = how.get(end.outcome, (RunState.FAILED, unknown))
     return replace(

@@ -4,6 +4,7 @@
 a second and 38 MB of each session, of which it uses nothing.
 """
 
+import gc
 import sys
 from collections.abc import Callable, Iterator, MutableSequence, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,15 @@ OF_THE_HUB = (
 
 def singleuser() -> Callable[[], Any]:
     """What `jupyterhub-singleuser` runs."""
+    gc.disable()  # all that is imported stays: to look through it again and again takes a tenth
+    try:
+        return _imported()
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _imported() -> Callable[[], Any]:
     # Its import takes a second, for a check that falls back to another way:
     # https://github.com/jupyter-server/jupyter_server/issues/1559
     sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]

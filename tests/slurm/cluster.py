@@ -80,6 +80,11 @@ class SlurmCluster:
     def home(self, user: str) -> Path:
         return self.folder / "home" / user
 
+    @property
+    def disk(self) -> Path:
+        """4 GB that all nodes see, with a folder for each person; it may hang, or be full."""
+        return self.folder / "disk"
+
     # ---- Its life ----
 
     @contextmanager
@@ -205,6 +210,33 @@ class SlurmCluster:
         self._script("ctld-start")
         for node in NODES:
             self._wait_until_usable(node)
+
+    @contextmanager
+    def controller_down(self) -> Iterator[None]:
+        """Slurm's controller is down until the end of the `with`."""
+        self.stop_controller()
+        try:
+            yield
+        finally:
+            self.start_controller()
+
+    @contextmanager
+    def disk_hangs(self) -> Iterator[None]:
+        """Whoever writes to `disk`, which all nodes see, waits until the end of the `with`."""
+        self._script("disk-freeze")
+        try:
+            yield
+        finally:
+            self._script("disk-thaw")
+
+    @contextmanager
+    def disk_full(self) -> Iterator[None]:
+        """`disk` has no byte left until the end of the `with`."""
+        self._script("disk-fill")
+        try:
+            yield
+        finally:
+            self._script("disk-empty")
 
     def state(self, node: str) -> str:
         """As `sinfo` has it: `idle`, `idle*` where the node does not answer, `down`, …"""

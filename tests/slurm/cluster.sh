@@ -5,6 +5,8 @@
 #   cluster.sh node-cut N | node-heal N           pull the network cable out | put it back
 #   cluster.sh node-crash N | node-boot N         as if the power went | came back
 #   cluster.sh ctld-stop | ctld-start             Slurm's controller
+#   cluster.sh disk-freeze | disk-thaw            a file system that all nodes see, disk/, hangs | goes on
+#   cluster.sh disk-fill | disk-empty             … is full | has room again
 #   cluster.sh debian FOLDER [SUITE]              another Debian with its Slurm, for LABKIT_SLURM_ROOT (trixie)
 # Settings (environment):
 #   LABKIT_SLURM_DIR     the folder of everything (/tmp/labkit-slurm)
@@ -76,6 +78,7 @@ down() {
   for node in $NODES; do ip link del "$VETH$node" 2>/dev/null || true; done
   ! ip link del "$BRIDGE" 2>/dev/null || firewall -D
   [ -d "$LAB" ] || return 0
+  ! mountpoint -q "$LAB/disk" || umount "$LAB/disk"
   ! grep -q " $LAB/" /proc/self/mountinfo || fail "something is mounted below $LAB: not removing it"
   find "$LAB" -mindepth 1 -maxdepth 1 ! -name log -exec rm -rf {} +; }
 
@@ -92,6 +95,7 @@ up() {
   rm -rf "$LAB"; mkdir "$LAB"
   mkdir "$LAB"/{checkout,python,packages,lib,state,spool,log,nodes,gpus,home}
   write_etc
+  add_disk
   # Devices, as Slurm gives a job no CUDA_VISIBLE_DEVICES for other files; the null device does no harm.
   for gpu in {0..6}; do mknod -m 666 "$LAB/gpus/nvidia$gpu" c 1 3; done
   setsid unshare --mount --pid --uts --fork --mount-proc \
@@ -130,9 +134,16 @@ change_root() { # checkout base-prefix prefix: the other Debian becomes /, with 
   mount --bind "$ROOT" "$ROOT" # pivot_root wants a mount
   mkdir -p "$CACHE"
   for folder in /proc /sys /dev /tmp; do mount --rbind "$folder" "$ROOT$folder"; done
-  for folder in "$CACHE" "$LAB" "$@"; do mkdir -p "$ROOT$folder"; mount --bind "$folder" "$ROOT$folder"; done
+  for folder in "$CACHE" "$LAB" "$@"; do mkdir -p "$ROOT$folder"; mount --rbind "$folder" "$ROOT$folder"; done
   cd "$ROOT"; pivot_root . mnt; cd /
   umount --lazy /mnt; }
+
+add_disk() { # 4 GB that may hang or fill up, for the machine to see too; each person has a folder there
+  local name id=2001
+  truncate --size=4G "$LAB/disk.img"
+  mkfs.ext4 -q -m 0 "$LAB/disk.img"
+  mkdir "$LAB/disk"; mount -o loop "$LAB/disk.img" "$LAB/disk"
+  for name in $PEOPLE; do install -d -o $id -g $id -m 700 "$LAB/disk/$name"; id=$((id + 1)); done; }
 
 write_etc() { # a copy of that Debian's /etc with the cluster's users, host names and Slurm
   local etc=$LAB/etc node name id=2001
@@ -360,6 +371,9 @@ node() { # name: the node's first process; starts slurmd, reaps orphans, ends wh
   slurmd -D &
   slurmd=$!
   while [ -d /proc/$slurmd ]; do wait -n || [ $? != 127 ] || exit; done; }
+fill() { # folder: down to the last byte; what is written late is written for sure after sync
+  fallocate --length "$(df --output=avail --block-size=1 "$1" | tail -1)" "$1/filler" || true
+  for _ in 1 2 3; do cat /dev/zero 2>/dev/null >>"$1/filler" || true; sync --file-system "$1"; done; }
 crash() { end_namespace "$(cat "/run/$1.spawned")"; }
 
 inside_exec() {
@@ -378,6 +392,7 @@ command=${1:-}; shift || true
 case $command in
   up | down | debian | world | node | as) $command "$@" ;;
   status | exec | node-cut | node-heal | node-crash | node-boot | ctld-stop | ctld-start) inside "$command" "$@" ;;
+  disk-freeze | disk-thaw | disk-fill | disk-empty) inside "$command" ;;
   inside-up) inside_up "$@" ;;
   inside-exec) inside_exec "$@" ;;
   inside-status) sinfo -N -p gpu -o '%N %T %G %E'; squeue ;;
@@ -386,6 +401,10 @@ case $command in
   inside-node-crash) crash "$1" ;;
   inside-node-boot) boot "$1" ;;
   inside-ctld-stop) end slurmctld ;;
+  inside-disk-freeze) fsfreeze --freeze "$LAB/disk" ;;
+  inside-disk-thaw) fsfreeze --unfreeze "$LAB/disk" ;;
+  inside-disk-fill) fill "$LAB/disk" ;;
+  inside-disk-empty) rm -f "$LAB/disk/filler" ;;
   inside-ctld-start) start_controller; until_ok 20 controller_answers ;;
   *) sed -n '2,/^$/s/^# \?//p' "$0" ;;
 esac

@@ -21,11 +21,11 @@ class Terminal:
         self.home = cluster.home(user)
 
     def labkit(self, *given: str | Path, fails: bool = False, folder: Path | None = None) -> str:
-        """What it printed; `fails`: what it said of why it failed. In their home, or the folder."""
+        """What it printed; `fails`: and what it said besides. In their home, or the folder."""
         argv = ["env", "-C", folder or self.home, self.cluster.python.parent / "labkit", *given]
         done = self.cluster.run(argv, user=self.user, timeout_s=600)
         assert bool(done.returncode) == fails, done.stdout + done.stderr
-        return done.stderr if fails else done.stdout
+        return done.stdout + done.stderr if fails else done.stdout
 
     def json(self, *given: str | Path, folder: Path | None = None) -> Any:
         group, verb, *rest = given
@@ -51,9 +51,11 @@ def weights_at_home(cluster: SlurmCluster, user: str) -> Path:
 
 
 @contextmanager
-def terminal_with_model(cluster: SlurmCluster, user: str) -> Iterator[Terminal]:
+def terminal_with_model(
+    cluster: SlurmCluster, user: str, *, site_settings: str = ""
+) -> Iterator[Terminal]:
     """That of a person who has a base model, 'minilm'; their jobs end with it."""
-    SlurmLab(cluster)  # its settings
+    SlurmLab(cluster, site_settings=site_settings)
     terminal = Terminal(cluster, user)
     terminal.labkit("models", "add", weights_at_home(cluster, user), "--name", "minilm")
     yield terminal

@@ -4,7 +4,8 @@ In one file, and so in one process of `pytest -n 2`: two at once are too much fo
 """
 
 import json
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,27 @@ from tests.waiting import wait_for
 
 @pytest.fixture(scope="module")
 def alice(cluster: SlurmCluster) -> Iterator[Terminal]:
-    with terminal_with_model(cluster, "alice") as terminal:
+    """With her runs on a disk that may hang, or be full."""
+    runs = f'runs = "{cluster.disk}/{{user}}/runs"'
+    with terminal_with_model(cluster, "alice", site_settings=runs) as terminal:
         yield terminal
+
+
+LONG = ("--epochs=14", "--patience=20")
+"""Of a run that something happens to."""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(alice: Terminal) -> Callable[[], Any]:
+    """Begins such a run, to which nothing happens; what came of it, once it is asked for."""
+    begin(alice, *LONG, name="whole")
+
+    def result() -> Any:
+        run = alice.json("run", "show", "whole", "--wait")
+        assert (run["state"], run["attempt"]) == ("done", 1)
+        return run
+
+    return result
 
 
 def start(alice: Terminal, *given: str, name: str) -> Sequence[str]:
@@ -149,6 +169,9 @@ def test_a_run_that_loses_a_node_goes_on_with_those_left_may_be_stopped_and_resu
     alice.leaves_nothing()
 
 
+HANGS_S = 30
+
+
 def attempts(folder: Path) -> list[Any]:
     files = sorted(folder.glob("attempts/*/attempt.json"))
     return [json.loads(file.read_text()) for file in files]
@@ -158,12 +181,12 @@ def longest(alice: Terminal, minutes: str) -> None:
     alice.cluster.output(["scontrol", "update", "PartitionName=gpu", f"MaxTime={minutes}"])
 
 
-def test_a_run_whose_time_is_longer_than_a_job_may_be_goes_on_in_pieces(alice: Terminal):
-    asked = ["--epochs=14", "--patience=20"]
-    whole = begin(alice, *asked, name="whole")  # runs when the limit becomes shorter
+def test_a_run_whose_time_is_longer_than_a_job_may_be_goes_on_in_pieces(
+    alice: Terminal, undisturbed: Callable[[], Any]
+):
     longest(alice, "3")
     try:
-        given = start(alice, *asked, "--time=30m", name="pieces")
+        given = start(alice, *LONG, "--time=30m", name="pieces")
         assert "in pieces of 3 min" in alice.labkit(*given, "--dry-run")
         folder = Path(alice.json(*given)["folder"])
         wait_for(
@@ -181,12 +204,68 @@ def test_a_run_whose_time_is_longer_than_a_job_may_be_goes_on_in_pieces(alice: T
     _, *others = attempts(folder)
     for attempt in others:
         assert attempt["reason"].startswith("The time of its job was over. Going on from the new")
-    assert alice.json("run", "show", "whole", "--wait")["state"] == "done"
-    undisturbed = alice.json("run", "show", "whole")
-    assert run["num_steps"] == undisturbed["num_steps"]
-    assert abs(run["accuracy"] - undisturbed["accuracy"]) < 0.03
+    learns_as(run, undisturbed())
     alice.leaves_nothing()
-    assert not list(folder.glob(".*.job")) and not list(whole.glob(".*.job"))
+    assert not list(folder.glob(".*.job"))
+
+
+def learns_as(run: Any, other: Any) -> None:
+    assert run["state"] == "done" and run["num_steps"] == other["num_steps"]
+    assert abs(run["accuracy"] - other["accuracy"]) < 0.03
+
+
+def strike(alice: Terminal, node: str, command: str) -> None:
+    """kill -9 of alice's one process there whose command line is so."""
+    find = ["pgrep", "--uid=alice", "--full", command]
+    (pid,) = wait_for(lambda: alice.cluster.run(find, node=node).stdout.split(), command)
+    assert alice.cluster.run(["kill", "-9", pid], node=node).returncode == 0
+
+
+def goes_on(alice: Terminal, folder: Path, attempt: int) -> str:
+    """Wait until that attempt has come further; why there is one, in words."""
+    of_attempt = folder / "attempts" / str(attempt)
+    wait_for(
+        lambda: list(of_attempt.glob("checkpoints/step-*")), "it to go on", 180,
+        seen=lambda: alice.labkit("run", "show", folder.name), every_s=1,
+    )  # fmt: skip
+    return json.loads((of_attempt / "attempt.json").read_text())["reason"]
+
+
+def test_a_run_outlives_its_processes_the_controller_and_a_disk_that_hangs(
+    alice: Terminal, undisturbed: Callable[[], Any]
+):
+    folder = begin(alice, "--nodes=2", *LONG, name="struck")
+    head, other = nodes_of(alice, folder)
+    with alice.cluster.controller_down():
+        strike(alice, other, "^ray::.*TrainWorker")
+        assert goes_on(alice, folder, 2) == (
+            "A training process died. Going on from the newest checkpoint."
+        )
+    with alice.cluster.disk_hangs():
+        time.sleep(HANGS_S)
+    strike(alice, other, "raylet/raylet")
+    assert goes_on(alice, folder, 3) == (
+        "A node was lost. Going on from the newest checkpoint with 1."
+    )
+    strike(alice, head, "^[^ ]+ -m labkit run execute")
+    assert "its first process or Ray killed" in goes_on(alice, folder, 4)
+    assert restarts(alice, folder) == 1
+    learns_as(alice.json("run", "show", "struck", "--wait"), undisturbed())
+    alice.leaves_nothing()
+
+
+def test_a_run_whose_disk_is_full_says_so_and_goes_on_once_there_is_room(
+    alice: Terminal, undisturbed: Callable[[], Any]
+):
+    expected = undisturbed()  # which lies on that disk, too
+    folder = begin(alice, *LONG, name="full")
+    with alice.cluster.disk_full():
+        said = alice.labkit("run", "show", "full", "--wait", fails=True)
+        assert "The disk of its folder is full. Free some room." in said, said
+        alice.leaves_nothing()
+    alice.labkit("run", "resume", "full")
+    assert attempts(folder)[-1]["resume_from"].startswith("attempts/1/checkpoints/step-")
+    learns_as(alice.json("run", "show", "full", "--wait"), expected)
 
 
 def test_a_run_whose_first_node_is_cut_off_goes_on_elsewhere(alice: Terminal):

@@ -67,7 +67,7 @@ def test_another_start_goes_on_from_the_newest_checkpoint_in_an_attempt_of_its_o
     assert (second.number, second.start, second.job_id) == (2, 1, "7")
     assert second.resume_from == "attempts/1/checkpoints/step-00000020"
     assert second.reason == (
-        "Its first node was lost, or its job had to make room at once. "
+        "Its first node was lost, its first process or Ray killed, or it had to make room at once. "
         "Going on from the newest checkpoint."
     )
     assert (state_of(second).state, state_of(second).step) == (RunState.STARTING, 20)

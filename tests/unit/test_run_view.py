@@ -75,6 +75,7 @@ RUNNING_SINCE_NOW = job(JobState.RUNNING, started=datetime.now(UTC) + timedelta(
         (TRAINING, None, end(Outcome.OUT_OF_MEMORY, reason="9 GB."), "failed", "9 GB."),
         (TRAINING, None, end(Outcome.LOST, None), "failed", "the machine restarted."),
         (TRAINING, None, end(Outcome.FAILED, 3), "failed", "It ended with exit code 3; see its"),
+        (TRAINING, None, end(Outcome.FAILED, 73), "failed", "The disk of its folder is full."),
         (TRAINING, None, end(Outcome.FAILED, 137, "By SIGKILL."), "failed", "By SIGKILL."),
         (None, None, end(Outcome.CANCELLED), "stopped", "Go on with: labkit run resume r"),
         (TRAINING, None, end(Outcome.CANCELLED, reason="Preempted."), "stopped", "Preempted."),
