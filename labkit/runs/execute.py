@@ -81,13 +81,13 @@ def _execute(group: Group, folder: Path, number: int) -> int:
         except Exception as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
         if not start.attempt.has_ended:
-            start.attempt.write_status(_last_word(start, attempt))
+            start.attempt.write_status(last_word(start, attempt))
     status = start.attempt.status()
     assert status is not None, "it was written"
     return {RunState.FAILED: 1, RunState.QUEUED: AGAIN}.get(status.state, 0)
 
 
-def _last_word(start: Start, first: Attempt) -> Status:
+def last_word(start: Start, first: Attempt) -> Status:
     """Where training ended without having said how; `first` is the first attempt of the start."""
     if first.stop_file.exists():
         return start.stopped()

@@ -1,6 +1,7 @@
 """Which attempt each start of a run's job works on, and when there is none more."""
 
 import os
+import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from labkit.errors import LabkitError
 from labkit.paths import write_json
+from labkit.runs.execute import last_word
 from labkit.runs.find import create_run
 from labkit.runs.folder import Attempt, Run, RunState, Status
 from labkit.runs.spec import spec_from_flat
@@ -71,6 +73,24 @@ def test_another_start_goes_on_from_the_newest_checkpoint_in_an_attempt_of_its_o
         "Going on from the newest checkpoint."
     )
     assert (state_of(second).state, state_of(second).step) == (RunState.STARTING, 20)
+
+
+def test_a_start_whose_ray_is_gone_is_followed_where_the_scheduler_does_so(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+):
+    first, start = again(run, 0), Start(run, 1, 0)
+    save(first, 10)
+    with socket.create_server(("127.0.0.1", 0)) as ray:
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{ray.getsockname()[1]}")
+        assert last_word(start, first).state is RunState.FAILED  # its processes died, not Ray
+    said = last_word(start, first)
+    assert (said.state, said.phase) == (RunState.QUEUED, "Its Ray cluster died.")
+    with monkeypatch.context() as nobody:
+        nobody.delenv(STARTS)
+        assert "or Ray ended. Go on with: labkit run resume" in last_word(start, first).message
+    first.write_status(said)
+    second = again(run, 1)
+    assert second.reason == "Its Ray cluster died. Going on from the newest checkpoint."
 
 
 def test_what_lives_on_from_an_earlier_start_is_asked_to_end_and_takes_no_attempt(run):

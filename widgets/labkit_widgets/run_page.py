@@ -114,10 +114,8 @@ class RunPage:
         if self._talk is None:
             try:
                 model = self._tuned()
-            except (
-                LabkitError
-            ):  # of a newer labkit, or damaged: its result can be read all the same
-                return None
+            except LabkitError:
+                return None  # of a newer labkit, or damaged: its result can be read all the same
             if isinstance(model.recipe, Converses):
                 self._talk = TalkBox(model, self.background)
         return self._talk
