@@ -68,6 +68,7 @@ debian() { # folder [suite]
   local slurm='slurm-wlm,munge,slurmdbd,mariadb-server,slurm-wlm-mysql-plugin,sudo,iproute2,procps,bc,iptables'
   local python='libbz2-1.0,libexpat1,libffi8,libgomp1,liblzma5,libreadline8t64,libsqlite3-0,libssl3t64'
   [ ! -e "$1" ] || fail "$1 is there already"
+  command -v debootstrap >/dev/null || fail "no debootstrap here: apt-get install debootstrap"
   [ "$suite" = trixie ] || software+=,apptainer,squashfuse # which Debian 13 has not
   debootstrap --variant=minbase --include="$slurm,$python,$software" "$suite" "$1.new"
   mv "$1.new" "$1"; }
