@@ -321,7 +321,8 @@ start_database() { # from the tar of an earlier one where there is one: 1 s inst
   if [ -f "$tar" ]; then
     tar -C "$LAB/mysql" -xpf "$tar"; start_mariadb; start_slurmdbd; return
   fi
-  mariadb-install-db --no-defaults --force --user=mysql --datadir="$LAB/mysql" \
+  # Its temporary files are called by its process id, which another cluster's may have, too.
+  TMPDIR=$LAB/mysql mariadb-install-db --no-defaults --force --user=mysql --datadir="$LAB/mysql" \
     --auth-root-authentication-method=socket --skip-test-db >"$LAB/log/mariadb-install.out" 2>&1
   start_mariadb
   mariadb --no-defaults -e "create database slurm_acct_db; create user slurm@localhost identified via unix_socket;
