@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.waiting import wait_for
 
@@ -219,6 +220,11 @@ class SlurmCluster:
             yield
         finally:
             self.start_controller()
+
+    def need_disk(self) -> None:
+        """Skip the test where `disk` is no file system of its own."""
+        if not self.disk.is_mount():
+            pytest.skip("A disk that hangs, or is full, needs a loop device.")
 
     @contextmanager
     def disk_hangs(self) -> Iterator[None]:

@@ -17,7 +17,8 @@
 #
 # The cluster is one process namespace with mounts, /etc and /run of its own: the machine's /etc is
 # never written, and the death of its first process ends all that runs in it. Nodes are namespaces
-# within it, each with its own network, host name, processes, /tmp and /dev/shm.
+# within it, each with its own network, host name, processes, /tmp and /dev/shm. The machine sees one
+# mount, disk/, which goes with `down`; where there are no loop devices it is a folder like others.
 set -euo pipefail
 umask 022
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -143,7 +144,7 @@ add_disk() { # 4 GB that may hang or fill up, for the machine to see too; each p
   local name id=2001
   truncate --size=4G "$LAB/disk.img"
   mkfs.ext4 -q -m 0 "$LAB/disk.img"
-  mkdir "$LAB/disk"; mount -o loop "$LAB/disk.img" "$LAB/disk"
+  mkdir "$LAB/disk"; mount -o loop "$LAB/disk.img" "$LAB/disk" || say "no loop device: disk/ is a folder"
   for name in $PEOPLE; do install -d -o $id -g $id -m 700 "$LAB/disk/$name"; id=$((id + 1)); done; }
 
 write_etc() { # a copy of that Debian's /etc with the cluster's users, host names and Slurm

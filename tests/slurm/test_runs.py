@@ -239,6 +239,7 @@ def goes_on(alice: Terminal, folder: Path, attempt: int) -> str:
 def test_a_run_outlives_its_processes_the_controller_and_a_disk_that_hangs(
     alice: Terminal, undisturbed: Callable[[], Any]
 ):
+    alice.cluster.need_disk()
     folder = begin(alice, "--nodes=2", *LONG, name="struck")
     head, other = nodes_of(alice, folder)
     with alice.cluster.controller_down():
@@ -260,6 +261,7 @@ def test_a_run_outlives_its_processes_the_controller_and_a_disk_that_hangs(
 
 
 def test_a_run_whose_disk_is_full_says_so_and_goes_on_once_there_is_room(alice: Terminal):
+    alice.cluster.need_disk()
     folder = begin(alice, "--epochs=6", name="full")
     with alice.cluster.disk_full():
         said = alice.labkit("run", "show", "full", "--wait", fails=True)
