@@ -155,7 +155,8 @@ class SlurmLab:
         text = self.cluster.output(
             ["squeue", "--noheader", "-O", ",".join(f"{field}:80" for field in fields)]
         )
-        return [line.split() for line in text.splitlines()]
+        # Newer ones write 'gres/gpu:h100:1'.
+        return [line.replace("gres/", "gres:").split() for line in text.splitlines()]
 
 
 def write_as_root(file: Path, text: str, mode: int) -> None:
