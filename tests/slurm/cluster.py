@@ -86,6 +86,12 @@ class SlurmCluster:
         """4 GB that all nodes see, with a folder for each person; it may hang, or be full."""
         return self.folder / "disk"
 
+    def here(self, path: Path | str) -> Path:
+        """Where this machine finds what the cluster has there: the disk is mounted in it alone."""
+        unshare, _ = (self.folder / "world").read_text().split()
+        (first,) = psutil.Process(int(unshare)).children()
+        return Path(f"/proc/{first.pid}/root{path}")
+
     # ---- Its life ----
 
     @contextmanager
@@ -203,37 +209,25 @@ class SlurmCluster:
         self._script("node-boot", node)
         self._wait_until_usable(node)
 
-    def stop_controller(self) -> None:
-        self._script("ctld-stop")
-
-    def start_controller(self) -> None:
-        """Start it, and wait until it has seen its nodes."""
-        self._script("ctld-start")
-        for node in NODES:
-            self._wait_until_usable(node)
-
     @contextmanager
     def controller_down(self) -> Iterator[None]:
-        """Slurm's controller is down until the end of the `with`."""
-        self.stop_controller()
+        """Slurm's controller is down until the end of the `with`, and has its nodes after it."""
+        self._script("ctld-stop")
         try:
             yield
         finally:
-            self.start_controller()
+            self._script("ctld-start")
+            for node in NODES:
+                self._wait_until_usable(node)
 
     def need_disk(self) -> None:
         """Skip the test where `disk` is no file system of its own."""
-        if not self.disk.is_mount():
+        if not self.here(self.disk).is_mount():
             pytest.skip("A disk that hangs, or is full, needs a loop device.")
 
-    @contextmanager
-    def disk_hangs(self) -> Iterator[None]:
-        """Whoever writes to `disk`, which all nodes see, waits until the end of the `with`."""
-        self._script("disk-freeze")
-        try:
-            yield
-        finally:
-            self._script("disk-thaw")
+    def hang_disk(self, seconds: int) -> None:
+        """Whoever writes to `disk`, from any node, waits meanwhile."""
+        self._script("disk-hang", str(seconds))
 
     @contextmanager
     def disk_full(self) -> Iterator[None]:

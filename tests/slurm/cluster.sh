@@ -5,7 +5,7 @@
 #   cluster.sh node-cut N | node-heal N           pull the network cable out | put it back
 #   cluster.sh node-crash N | node-boot N         as if the power went | came back
 #   cluster.sh ctld-stop | ctld-start             Slurm's controller
-#   cluster.sh disk-freeze | disk-thaw            a file system that all nodes see, disk/, hangs | goes on
+#   cluster.sh disk-hang SECONDS                  a file system that all nodes see, disk/, lets nobody write
 #   cluster.sh disk-fill | disk-empty             … is full | has room again
 #   cluster.sh debian FOLDER [SUITE]              another Debian with its Slurm, for LABKIT_SLURM_ROOT (trixie)
 # Settings (environment):
@@ -17,8 +17,8 @@
 #
 # The cluster is one process namespace with mounts, /etc and /run of its own: the machine's /etc is
 # never written, and the death of its first process ends all that runs in it. Nodes are namespaces
-# within it, each with its own network, host name, processes, /tmp and /dev/shm. The machine sees one
-# mount, disk/, which goes with `down`; where there are no loop devices it is a folder like others.
+# within it, each with its own network, host name, processes, /tmp and /dev/shm. Where there are no
+# loop devices, disk/ is a folder like others.
 set -euo pipefail
 umask 022
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -80,7 +80,6 @@ down() {
   for node in $NODES; do ip link del "$VETH$node" 2>/dev/null || true; done
   ! ip link del "$BRIDGE" 2>/dev/null || firewall -D
   [ -d "$LAB" ] || return 0
-  ! mountpoint -q "$LAB/disk" || umount "$LAB/disk"
   ! grep -q " $LAB/" /proc/self/mountinfo || fail "something is mounted below $LAB: not removing it"
   find "$LAB" -mindepth 1 -maxdepth 1 ! -name log -exec rm -rf {} +; }
 
@@ -97,7 +96,7 @@ up() {
   rm -rf "$LAB"; mkdir "$LAB"
   mkdir "$LAB"/{checkout,python,packages,lib,state,spool,log,nodes,gpus,home}
   write_etc
-  add_disk
+  mkdir "$LAB/disk"; truncate --size=4G "$LAB/disk.img"; mkfs.ext4 -q -m 0 "$LAB/disk.img"
   # Devices, as Slurm gives a job no CUDA_VISIBLE_DEVICES for other files; the null device does no harm.
   for gpu in {0..6}; do mknod -m 666 "$LAB/gpus/nvidia$gpu" c 1 3; done
   setsid unshare --mount --pid --uts --fork --mount-proc \
@@ -112,6 +111,7 @@ world() { # checkout base-prefix prefix: the first process
   hostname ctl
   [ -z "$ROOT" ] || change_root "$@"
   mount --bind "$LAB/etc" /etc
+  mount_disk
   mount -t tmpfs -o mode=0755 tmpfs /run
   mount -t tmpfs -o mode=1777 tmpfs /dev/shm
   if [ -e /dev/fuse ]; then # everybody's, as with udev: Apptainer mounts images by it
@@ -136,16 +136,14 @@ change_root() { # checkout base-prefix prefix: the other Debian becomes /, with 
   mount --bind "$ROOT" "$ROOT" # pivot_root wants a mount
   mkdir -p "$CACHE"
   for folder in /proc /sys /dev /tmp; do mount --rbind "$folder" "$ROOT$folder"; done
-  for folder in "$CACHE" "$LAB" "$@"; do mkdir -p "$ROOT$folder"; mount --rbind "$folder" "$ROOT$folder"; done
+  for folder in "$CACHE" "$LAB" "$@"; do mkdir -p "$ROOT$folder"; mount --bind "$folder" "$ROOT$folder"; done
   cd "$ROOT"; pivot_root . mnt; cd /
   umount --lazy /mnt; }
 
-add_disk() { # 4 GB that may hang or fill up, for the machine to see too; each person has a folder there
-  local name id=2001
-  truncate --size=4G "$LAB/disk.img"
-  mkfs.ext4 -q -m 0 "$LAB/disk.img"
-  mkdir "$LAB/disk"; mount -o loop "$LAB/disk.img" "$LAB/disk" || say "no loop device: disk/ is a folder"
-  for name in $PEOPLE; do install -d -o $id -g $id -m 700 "$LAB/disk/$name"; id=$((id + 1)); done; }
+mount_disk() { # 4 GB that may hang or fill up; each person has a folder there
+  local name
+  mount -o loop "$LAB/disk.img" "$LAB/disk" || echo "no loop device: disk/ is a folder"
+  for name in $PEOPLE; do install -d -o "$name" -g "$name" -m 700 "$LAB/disk/$name"; done; }
 
 write_etc() { # a copy of that Debian's /etc with the cluster's users, host names and Slurm
   local etc=$LAB/etc node name id=2001
@@ -395,7 +393,7 @@ command=${1:-}; shift || true
 case $command in
   up | down | debian | world | node | as) $command "$@" ;;
   status | exec | node-cut | node-heal | node-crash | node-boot | ctld-stop | ctld-start) inside "$command" "$@" ;;
-  disk-freeze | disk-thaw | disk-fill | disk-empty) inside "$command" ;;
+  disk-hang | disk-fill | disk-empty) inside "$command" "$@" ;;
   inside-up) inside_up "$@" ;;
   inside-exec) inside_exec "$@" ;;
   inside-status) sinfo -N -p gpu -o '%N %T %G %E'; squeue ;;
@@ -404,8 +402,7 @@ case $command in
   inside-node-crash) crash "$1" ;;
   inside-node-boot) boot "$1" ;;
   inside-ctld-stop) end slurmctld ;;
-  inside-disk-freeze) fsfreeze --freeze "$LAB/disk" ;;
-  inside-disk-thaw) fsfreeze --unfreeze "$LAB/disk" ;;
+  inside-disk-hang) fsfreeze --freeze "$LAB/disk"; sleep "$1"; fsfreeze --unfreeze "$LAB/disk" ;;
   inside-disk-fill) fill "$LAB/disk" ;;
   inside-disk-empty) rm -f "$LAB/disk/filler" ;;
   inside-ctld-start) start_controller; until_ok 20 controller_answers ;;

@@ -64,9 +64,8 @@ def test_a_controller_that_is_down_ends_nothing(
     """Neither a session that runs nor one that waits; for ten minutes in `make soak`."""
     down_s = 600 if request.config.getoption("--soak") else 0
     waiting = lab.record("bob")
-    lab.cluster.stop_controller()
-    began = time.monotonic()
-    try:
+    with lab.cluster.controller_down():
+        began = time.monotonic()
         silent = "The scheduler does not answer about"
         before = polls(lab, silent)
         wait_for(
@@ -78,8 +77,6 @@ def test_a_controller_that_is_down_ends_nothing(
         assert alice.ask("/user/alice/lab").status == 200
         silent = "The scheduler does not answer now; "
         wait_for(lambda: silent in alice.ask("/hub/spawn/alice/second").text, "the page to say so")
-    finally:
-        lab.cluster.start_controller()
     assert alice.session("alice")["ready"]
     assert bob_waits.session("bob")["pending"] == "spawn" and lab.record("bob") == waiting
     assert ["bob", "PENDING"] in lab.queue("UserName", "State")
@@ -88,13 +85,10 @@ def test_a_controller_that_is_down_ends_nothing(
 def test_a_hub_that_starts_while_the_controller_is_down_keeps_all(
     lab: SlurmLab, alice: Browser, soak_round: int
 ):
-    lab.cluster.stop_controller()
-    try:
+    with lab.cluster.controller_down():
         lab.kill_hub()
         assert alice.session("alice")["ready"]
         assert alice.ask("/user/alice/lab").status == 200
-    finally:
-        lab.cluster.start_controller()
     assert alice.session("alice")["ready"]
 
 

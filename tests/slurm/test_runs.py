@@ -4,7 +4,6 @@ In one file, and so in one process of `pytest -n 2`: two at once are too much fo
 """
 
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,11 +32,12 @@ LONG = ("--epochs=14", "--patience=20")
 @pytest.fixture(scope="module")
 def undisturbed(alice: Terminal) -> Callable[[], Any]:
     """Begins such a run, to which nothing happens; what came of it, once it is asked for."""
-    begin(alice, *LONG, name="whole")
+    folder = begin(alice, *LONG, name="whole")
 
     def result() -> Any:
         run = alice.json("run", "show", "whole", "--wait")
         assert (run["state"], run["attempt"]) == ("done", 1)
+        assert not list(folder.glob(".*.job"))
         return run
 
     return result
@@ -57,13 +57,21 @@ def instant_answer(run: Any) -> float:
     return run["evaluation"]["baselines"]["the instant answer"]["accuracy"]["value"]
 
 
-OF_DROPOUT = 0.12  # five of 43 rows
+OF_DROPOUT = 0.08
 """Of the accuracy: each worker draws its own random numbers, so two learn otherwise than one."""
+OF_WORKERS = 0.12
+"""Where their number changes on the way; five of the 43 rows that are measured."""
+HANGS_S = 30
 
 
 def learns_as(run: Any, other: Any, within: float = 0.03) -> None:
     assert run["state"] == "done" and run["num_steps"] == other["num_steps"]
     assert abs(run["accuracy"] - other["accuracy"]) < within
+
+
+def folder_of(alice: Terminal, run: Any) -> Path:
+    """As this machine reads it."""
+    return alice.cluster.here(run["folder"])
 
 
 def accounted(alice: Terminal, run: Any) -> list[str]:
@@ -96,14 +104,14 @@ def test_a_run_over_two_nodes_learns_what_one_node_does(alice: Terminal):
     assert cost["kwh"] is None  # nothing here measures it
     (slurm,) = alice.json("run", "cost")["clusters"]
     assert slurm["core_hours_held"] > cost["core_hours_held"]
-    card = Path(two["folder"]) / "attempts" / "1" / "card.md"
+    card = folder_of(alice, two) / "attempts" / "1" / "card.md"
     assert "2 × " in card.read_text()
     alice.leaves_nothing()
 
 
 def begin(alice: Terminal, *given: str, name: str) -> Path:
     """A run that has left its first checkpoint."""
-    folder = Path(alice.json(*start(alice, *given, name=name))["folder"])
+    folder = folder_of(alice, alice.json(*start(alice, *given, name=name)))
     checkpoints = folder / "attempts" / "1" / "checkpoints"
     wait_for(lambda: list(checkpoints.glob("step-*")), "a checkpoint")
     return folder
@@ -179,9 +187,6 @@ def test_a_run_that_loses_a_node_goes_on_with_those_left_may_be_stopped_and_resu
     alice.leaves_nothing()
 
 
-HANGS_S = 30
-
-
 def attempts(folder: Path) -> list[Any]:
     files = sorted(folder.glob("attempts/*/attempt.json"))
     return [json.loads(file.read_text()) for file in files]
@@ -198,7 +203,7 @@ def test_a_run_whose_time_is_longer_than_a_job_may_be_goes_on_in_pieces(
     try:
         given = start(alice, *LONG, "--time=30m", name="pieces")
         assert "in pieces of 3 min" in alice.labkit(*given, "--dry-run")
-        folder = Path(alice.json(*given)["folder"])
+        folder = folder_of(alice, alice.json(*given))
         wait_for(
             lambda: nodes_of(alice, folder) == [] and restarts(alice, folder) > 0,
             "the end of its first job's time", 180, every_s=1,
@@ -247,8 +252,7 @@ def test_a_run_outlives_its_processes_the_controller_and_a_disk_that_hangs(
         assert goes_on(alice, folder, 2) == (
             "A training process died. Going on from the newest checkpoint."
         )
-    with alice.cluster.disk_hangs():
-        time.sleep(HANGS_S)
+    alice.cluster.hang_disk(HANGS_S)
     strike(alice, other, "raylet/raylet")
     assert goes_on(alice, folder, 3) == (
         "A node was lost. Going on from the newest checkpoint with 1."
@@ -256,7 +260,7 @@ def test_a_run_outlives_its_processes_the_controller_and_a_disk_that_hangs(
     strike(alice, head, "^[^ ]+ -m labkit run execute")
     assert "its first process or Ray killed" in goes_on(alice, folder, 4)
     assert restarts(alice, folder) == 1
-    learns_as(alice.json("run", "show", "struck", "--wait"), undisturbed(), OF_DROPOUT)
+    learns_as(alice.json("run", "show", "struck", "--wait"), undisturbed(), OF_WORKERS)
     alice.leaves_nothing()
 
 

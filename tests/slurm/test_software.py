@@ -31,7 +31,7 @@ exec env -i HOME="$HOME" PATH=/usr/bin:/bin APPTAINER_CONTAINER="$image" "${hand
 
 IMAGE = """\
 set -e
-mkdir -p "$1/box" "$1/modules/cuda"
+mkdir -p "$1/box"
 cd "$1/box"
 mkdir -p usr etc proc sys dev tmp root home var run
 ln -s usr/bin usr/lib usr/lib64 .
