@@ -7,14 +7,11 @@ import torch
 from torch import Tensor
 from transformers import StoppingCriteria, TextStreamer
 
-Say = Callable[[str], bool]
-"""Is given each new piece of an answer; where it returns False, the answer ends there."""
-
 
 class _Teller(TextStreamer):
     """Pieces end where words do: what comes next may yet change the characters of half a word."""
 
-    def __init__(self, tokenizer: Any, say: Say):
+    def __init__(self, tokenizer: Any, say: Callable[[str], bool]):
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
         self._say = say
         self.goes_on = True
@@ -33,7 +30,7 @@ class _Ended(StoppingCriteria):
         return torch.full((num_answers,), not self._teller.goes_on, device=input_ids.device)
 
 
-def told_to(say: Say, tokenizer: Any) -> dict[str, Any]:
-    """What `generate` is given besides, so that it tells one answer."""
+def told_to(say: Callable[[str], bool], tokenizer: Any) -> dict[str, Any]:
+    """What `generate` is given besides, so that it tells one answer, until `say` returns False."""
     teller = _Teller(tokenizer, say)
     return {"streamer": teller, "stopping_criteria": [_Ended(teller)]}

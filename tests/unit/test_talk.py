@@ -1,6 +1,7 @@
 """A talk with a tuned language model and its base: turn by turn, told while it is written."""
 
 import io
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,9 @@ from labkit.train.language_model import (
     save_adapter,
     save_whole,
 )
+from labkit_widgets.background import Threads
+from labkit_widgets.talk_box import TalkBox
+from tests.waiting import wait_for
 
 from .as_terminal import Labkit
 from .fake_page import Inline, Person
@@ -309,3 +313,23 @@ def test_who_begins_anew_or_leaves_lets_it_end(
     person.does("say", text="red?")
     turns = page.talk.view()["turns"]
     assert turns == [] if act == "talk_anew" else turns[0]["answers"][0]["text"] == "up d"
+
+
+@pytest.mark.parametrize("run", ["lora"], indirect=True)
+def test_an_answer_that_nobody_waits_for_does_not_go_on_beside_the_next(run: Run, base: Path):
+    model = TunedModel(run)
+    model.loaded = replace(model.loaded, model=reciting(base, "up do\n"), max_answer_tokens=400)
+    spoken = threading.Event()
+    threads = Threads(threading.RLock(), spoken.set, lambda kind, error: None)
+    box = TalkBox(model, threads)
+    box.say("red?")
+    assert spoken.wait(30)
+    (first,) = box._talk.turns
+    box.anew()
+    box.say("blue?")
+
+    def second() -> Any:
+        return box.view()["turns"][0]["answers"][0]
+
+    wait_for(lambda: second()["ended"], "the second answer")
+    assert first.ended and len(first.answers["tuned"]) < len(second()["text"]) == 400

@@ -120,11 +120,12 @@ class RunPage:
                 self._talk = TalkBox(model, self.background)
         return self._talk
 
-    def in_talk(self, act: acts.Say | acts.Hush | acts.TalkAnew | acts.LetBaseAnswer) -> None:
+    def its_talk(self) -> TalkBox:
+        """To say something in. Raises LabkitError where the model does not converse."""
         if self.talk is None:
             raise LabkitError("This model gives labels, it does not converse.")
         self.problems.pop("talk", None)
-        _IN_TALK[type(act)](self.talk, act)
+        return self.talk
 
     def close(self) -> None:
         """Nobody looks at it any more."""
@@ -233,20 +234,16 @@ def pack_model(run: Run) -> Path:
     return out
 
 
-_IN_TALK: dict[type, Callable[[TalkBox, Any], None]] = {
-    acts.Say: TalkBox.say,
-    acts.Hush: TalkBox.hush,
-    acts.TalkAnew: TalkBox.anew,
-    acts.LetBaseAnswer: TalkBox.let_base_answer,
-}
-
 HANDLERS: dict[type, Callable[[RunPage, Any], None]] = {
     acts.Stop: RunPage.stop,
     acts.Resume: RunPage.resume,
     acts.Rename: RunPage.rename,
     acts.Delete: RunPage.delete,
     acts.Ask: RunPage.ask,
-    **dict.fromkeys(_IN_TALK, RunPage.in_talk),
+    acts.Say: lambda page, act: page.its_talk().say(act.text),
+    acts.Hush: lambda page, act: page.its_talk().hush(),
+    acts.TalkAnew: lambda page, act: page.its_talk().anew(),
+    acts.LetBaseAnswer: lambda page, act: page.its_talk().let_base_answer(act.on),
     acts.OpenFolder: RunPage.open_folder,
     acts.AnswerTable: RunPage.answer_file,
     acts.Vote: RunPage.vote,

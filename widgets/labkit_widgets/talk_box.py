@@ -6,7 +6,6 @@ from typing import Any
 from labkit.errors import LabkitError
 from labkit.runs.predict import TunedModel
 from labkit.runs.talk import ALONE, BESIDE, Talk, Turn, Voice
-from labkit_widgets import acts
 from labkit_widgets.background import Background
 
 TELL_EVERY_S = 0.25
@@ -22,28 +21,34 @@ class TalkBox:
         self._talk = Talk(model)
         self._base = model.run.spec().base
         self._beside = False
-        self._goes_on = True
+        self._answering: Turn | None = None
+        """The turn that is to be heard to its end."""
         self._told_at = 0.0
 
-    def say(self, act: acts.Say) -> None:
+    def say(self, text: str) -> None:
         """Raises LabkitError while it answers, and UsageError for a blank question."""
         if self._answers:
             raise LabkitError("It is still answering. Wait for its end, or press Stop.")
-        turn = self._talk.begin(act.text, BESIDE if self._beside else ALONE)
-        self._goes_on = True
+        turn = self._talk.begin(text, BESIDE if self._beside else ALONE)
+        self._answering = turn
+
+        def heard(voice: Voice, piece: str) -> bool:
+            self._tell_at_times()
+            return self._answering is turn
+
         words = "Answering …" if self._model.is_loaded else "Loading the model, once …"
-        self._background.run("talk", words, lambda: self._talk.answer(turn, self._heard), _done)
+        self._background.run("talk", words, lambda: self._talk.answer(turn, heard), _done)
 
-    def hush(self, act: acts.Hush | None = None) -> None:
-        self._goes_on = False
+    def hush(self) -> None:
+        self._answering = None
 
-    def anew(self, act: acts.TalkAnew) -> None:
+    def anew(self) -> None:
         self.hush()
         self._background.forget("talk")
         self._talk.anew()
 
-    def let_base_answer(self, act: acts.LetBaseAnswer) -> None:
-        self._beside = act.on
+    def let_base_answer(self, on: bool) -> None:
+        self._beside = on
 
     def view(self) -> dict[str, Any]:
         turns = list(enumerate(self._talk.turns))
@@ -57,12 +62,11 @@ class TalkBox:
     def _answers(self) -> bool:
         return "talk" in self._background.doing()
 
-    def _heard(self, voice: Voice, piece: str) -> bool:
+    def _tell_at_times(self) -> None:
         now = time.monotonic()
         if now - self._told_at >= TELL_EVERY_S:
             self._told_at = now
             self._background.tell()
-        return self._goes_on
 
     def _turn(self, number: int, turn: Turn) -> dict[str, Any]:
         newest = number == len(self._talk.turns) - 1
