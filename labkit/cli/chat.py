@@ -38,12 +38,15 @@ def talk(run: Run, *, base: bool) -> None:
 
 def _line() -> str | None:
     """None at the input's end."""
-    if sys.stdin.isatty():
-        say("> ", style="bold", end="")
-    try:
-        return input()
-    except (EOFError, KeyboardInterrupt):
-        return None
+    while True:
+        if sys.stdin.isatty():
+            say("> ", style="bold", end="")
+        try:
+            return input()
+        except EOFError:
+            return None
+        except KeyboardInterrupt:  # for an answer that had just ended
+            say("")
 
 
 def _answer(talk: Talk, turn: Turn, ended: Callable[[], bool]) -> None:

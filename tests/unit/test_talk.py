@@ -213,6 +213,22 @@ def test_a_talk_in_a_terminal(labkit: Labkit, run: Run, monkeypatch: pytest.Monk
     assert said.code == 0
 
 
+@pytest.mark.parametrize("run", ["lora"], indirect=True)
+def test_an_interrupt_that_comes_late_ends_no_talk(
+    labkit: Labkit, run: Run, monkeypatch: pytest.MonkeyPatch
+):
+    typed: list[object] = [KeyboardInterrupt(), "red?", EOFError()]
+
+    def type_next() -> str:
+        if isinstance(now := typed.pop(0), BaseException):
+            raise now
+        return str(now)
+
+    monkeypatch.setattr("builtins.input", type_next)
+    answer = load_model(run.model_folder(), "cpu").answer(RED, LENGTH)
+    assert labkit("run", "chat", "qa").out == f"\n{printable(answer)}\n" and not typed
+
+
 def test_a_model_of_labels_does_not_converse(labkit: Labkit, person: Person, site: Site):
     run = done_run(site)
     said = labkit("run", "chat", run.name)
