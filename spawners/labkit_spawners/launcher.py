@@ -55,6 +55,7 @@ def serve() -> None:
         # Plain ZeroMQ would let others on this node read what kernels say.
         "--MappingKernelManager.transport_encryption=required",
         f"--LabApp.extra_labextensions_path={templates_folder() / 'labextensions'}",
+        "--LabApp.extension_manager=readonly",  # there is no other: see `lean`
         # By itself it would run npm to ask where else servers of languages may lie.
         f"--LanguageServerManager.node_roots={[str(Path(sys.prefix) / 'lib')]}",
     ]

@@ -1,13 +1,15 @@
 """Jupyter's server for one person of a hub, without what only a hub or a build of Lab needs.
 
 `jupyterhub.singleuser` logs by way of the hub's pages, and these import the hub's database: half
-a second and 38 MB of each session, of which it uses nothing.
+a second and 38 MB of each session, of which it uses nothing. JupyterLab imports a client of PyPI
+for a manager of extensions that a session does not offer: a tenth of a second more.
 """
 
 import gc
 import sys
 from collections.abc import Callable, Iterator, MutableSequence, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -15,6 +17,7 @@ OF_THE_HUB = (
     *("jupyterhub.handlers", "jupyterhub.handlers.pages", "jupyterhub.orm", "jupyterhub.roles"),
     *("sqlalchemy", "sqlalchemy.exc"),
 )
+OF_PYPI = ("jupyterlab.extensions.pypi",)
 
 
 def singleuser() -> Callable[[], Any]:
@@ -31,18 +34,28 @@ def _imported() -> Callable[[], Any]:
     # Its import takes a second, for a check that falls back to another way:
     # https://github.com/jupyter-server/jupyter_server/issues/1559
     sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+    # aiohttp falls back to the machine's own way to find a host, which is right for the hub.
+    sys.modules["aiodns"] = None  # type: ignore[assignment]
     from jupyterlab import commands
 
     # At its import JupyterLab asks Node.js for a registry that only a build of it needs: 0.3 s.
     commands._yarn_config = lambda logger: {"yarn config": {}, "npm config": {}}
+    _import_without(OF_PYPI, "jupyterlab.labapp")
+    return _import_without(OF_THE_HUB, "jupyterhub.singleuser").main
+
+
+def _import_without(names: Sequence[str], module: str) -> ModuleType:
+    """Import a module that finds those empty; with all of them where it uses more of them."""
+    before = set(sys.modules)
     try:
-        with _left_out(OF_THE_HUB):
-            from jupyterhub.singleuser import main
-    except Exception:  # another JupyterHub, which uses more of it: then all of it
-        for name in [name for name in sys.modules if name.partition(".")[0] == "jupyterhub"]:
-            del sys.modules[name]
-        from jupyterhub.singleuser import main
-    return main
+        with _left_out(names):
+            return import_module(module)
+    except Exception:  # another version
+        package = module.partition(".")[0]
+        for name in sys.modules.keys() - before:
+            if name.partition(".")[0] == package:
+                del sys.modules[name]
+        return import_module(module)
 
 
 @contextmanager

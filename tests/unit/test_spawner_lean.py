@@ -15,7 +15,8 @@ from labkit_spawners import lean
 
 {before}
 main = lean.singleuser()
-imported = [name for name in ("sqlalchemy", "alembic", "jupyterhub.orm") if name in sys.modules]
+heavy = ("sqlalchemy", "alembic", "jupyterhub.orm", "httpx", "jupyterlab.extensions.pypi")
+imported = [name for name in heavy if name in sys.modules]
 from jupyterhub import orm
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -35,13 +36,26 @@ def look(before: str = "") -> Any:
     return json.loads(done.stdout)
 
 
-def test_a_session_imports_no_database_and_whoever_needs_it_still_gets_it():
+def test_a_session_imports_neither_database_nor_client_of_pypi_but_whoever_needs_it_gets_it():
     found = look()
     assert found["main"].endswith("launch_instance") and found["imported"] == []
     assert found["real"] == ["api_tokens", "sqlalchemy.exc"]
 
 
-def test_a_jupyterhub_that_needs_more_of_it_gets_all_of_it():
-    found = look("lean.OF_THE_HUB = (*lean.OF_THE_HUB, 'jupyterhub._version')")
+@pytest.mark.parametrize(
+    ("before", "imported"),
+    [
+        (
+            "lean.OF_THE_HUB = (*lean.OF_THE_HUB, 'jupyterhub._version')",
+            ["sqlalchemy", "alembic", "jupyterhub.orm"],
+        ),
+        (
+            "lean.OF_PYPI = (*lean.OF_PYPI, 'jupyterlab.extensions')",
+            ["httpx", "jupyterlab.extensions.pypi"],
+        ),
+    ],
+)
+def test_another_version_that_needs_more_of_it_gets_all_of_it(before: str, imported: list[str]):
+    found = look(before)
     assert found["main"].endswith("launch_instance")
-    assert found["imported"] == ["sqlalchemy", "alembic", "jupyterhub.orm"]
+    assert found["imported"] == imported
