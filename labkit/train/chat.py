@@ -54,6 +54,11 @@ class Seen:
     """What stands behind so many tokens is cut off."""
 
     @property
+    def num_tokens(self) -> int:
+        """Tokens that are kept."""
+        return min(len(self.ids_T), self.max_tokens)
+
+    @property
     def num_cut(self) -> int:
         """Tokens that are cut off."""
         return max(0, len(self.ids_T) - self.max_tokens)

@@ -5,7 +5,8 @@ nothing of recipes, runs or Ray.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -25,6 +26,7 @@ from labkit.train.language_model import (
     save_whole,
 )
 from labkit.train.loop import AnyTuning
+from labkit.train.plan import Needs, Plan, first_that_fits, ladder, room_bytes
 from labkit.train.talks import Read, Talks, read_part
 
 
@@ -187,12 +189,14 @@ def _fit(
     validation: Sequence[Seen],
 ) -> bool:
     model = learning.model
+    plans = _plans(tuning, model, train)
+    loss = replace(tuning.loss, row_tokens=plans[0].row_tokens)
     rows = [seen.row for seen in validation]
     asked = [*islice(_questions(learning.chat, tuning.validation, rows), tuning.num_samples)]
 
     def validate() -> tuple[float, float]:
         def figures(mine: NDArray[np.int64]) -> NDArray[np.float32]:
-            return measure(model, [validation[n] for n in mine], tuning.loss)
+            return measure(model, [validation[n] for n in mine], loss)
 
         losses, tokens, hits = tuning.workers.gather(len(validation), figures).sum(axis=0)
         if tuning.workers.is_first:
@@ -204,5 +208,25 @@ def _fit(
         last = question[-1]["content"]
         return {"row": row, "question": last, "wanted": wanted, "answer": answer}
 
-    objective = LanguageLoss(model, train, tuning.loss, tuning.workers)
+    objective = LanguageLoss(
+        model, train, loss, tuning.workers, plans=plans, say=partial(_say, tuning)
+    )
     return tuning.fit(model, objective, validate)
+
+
+def _plans(tuning: InstructTuning, model: Any, train: Sequence[Seen]) -> Sequence[Plan]:
+    """From the fastest that has room on the device down to the leanest."""
+    longest = max(seen.num_tokens for seen in train)
+    plans = ladder(tuning.row_tokens, longest)
+    needs = Needs(model, longest, tuning.loop.dtype)
+    room = room_bytes(tuning.loop.device)
+    if tuning.loop.device == "cpu":  # of a machine's memory each of its workers has a share
+        room //= tuning.workers.on_this_machine()
+    number, why = first_that_fits(plans, needs, room)
+    if why:
+        _say(tuning, why)
+    return plans[number:]
+
+
+def _say(tuning: InstructTuning, message: str) -> None:
+    tuning.report(message=message)

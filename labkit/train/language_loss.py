@@ -6,7 +6,7 @@ time, or by how many workers.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from labkit.train.chat import Seen
 from labkit.train.decoder import attending_by, states_of
 from labkit.train.encoder import autocast
 from labkit.train.packing import best_fit, lay_out
+from labkit.train.plan import Plan
 from labkit.train.token_loss import loss_sum, token_losses
 from labkit.train.workers import ALONE, Workers
 
@@ -36,6 +37,10 @@ class LossSettings:
     dtype: torch.dtype = torch.float32
 
 
+def _nothing(message: str) -> None:
+    pass
+
+
 class LanguageLoss:
     """The objective; see `labkit.train.loop.Objective`. `model` is the causal language model."""
 
@@ -47,9 +52,16 @@ class LanguageLoss:
         examples: Sequence[Seen],
         settings: LossSettings,
         workers: Workers = ALONE,
+        *,
+        plans: Sequence[Plan] = (),
+        say: Callable[[str], None] = _nothing,
     ):
+        """`plans` are how to compute a row, the leaner ones for a device that runs out of memory,
+        which `say` is then told of; as the settings have it, if there are none."""
         self.model, self.examples = model, examples
         self.settings, self.workers = settings, workers
+        self.plans, self.say = [*plans] or [Plan(row_tokens=settings.row_tokens)], say
+        self.plans[0].take(model)
         self.trained = [p for p in model.parameters() if p.requires_grad]
         workers.start_alike(self.trained)
         model.set_attn_implementation(packed_attention.register())
@@ -60,29 +72,16 @@ class LanguageLoss:
         return np.array_split(order_N, max(1, -(-len(order_N) // self.settings.batch_size)))
 
     def size(self, batch: NDArray[np.int64]) -> int:
-        return sum(_length(self.examples[n]) for n in batch)
+        return sum(self.examples[n].num_tokens for n in batch)
 
     def backward(self, batch: NDArray[np.int64]) -> Tensor:
         """The batch's mean loss in nats a token; leaves its gradients in weights that have none.
 
-        Raises LabkitError naming the rows where the loss is no number.
+        Raises LabkitError naming the rows where the loss is no number, and where the device has
+        too little memory for the leanest plan.
         """
-        settings = self.settings
-        num_learnt = sum(self.examples[n].num_learnt for n in batch)
-        mine = self.workers.share(self._longest_first(batch))
-        total = torch.zeros((), device=settings.device)
-        for chosen in self._rows(mine):
-            row = lay_out([self.examples[n] for n in chosen]).to(settings.device)
-            with autocast(settings.device, settings.dtype):
-                states_PD = states_of(self.model, row).to(settings.dtype)
-                head = self.model.get_output_embeddings()
-                loss = loss_sum(states_PD, head, row.targets_P) / num_learnt
-            loss.backward()
-            total += loss.detach()
-        for parameter in self.trained:
-            if parameter.grad is None:  # of a layer, or a worker, that this batch does not reach
-                parameter.grad = torch.zeros_like(parameter)
-        self.workers.add_up([*(p.grad for p in self.trained if p.grad is not None), total])
+        while (total := self._backward(batch)) is None:
+            self._step_down()
         if not math.isfinite(float(total)):  # so that all workers know of it
             raise LabkitError(
                 f"Training came apart: the loss is no number, at {self._no_number(batch)}. Lower "
@@ -90,13 +89,58 @@ class LanguageLoss:
             )
         return total
 
+    def _backward(self, batch: NDArray[np.int64]) -> Tensor | None:
+        """As `backward`; None, and no gradients, where a worker's memory was too small."""
+        num_learnt = sum(self.examples[n].num_learnt for n in batch)
+        total, short = torch.zeros((2, 1), device=self.settings.device)
+        try:
+            for chosen in self._rows(self.workers.share(self._longest_first(batch))):
+                total += self._row(chosen, num_learnt)
+        except torch.OutOfMemoryError:
+            short += 1
+        for parameter in self.trained:
+            if parameter.grad is None:  # of a layer, or a worker, that this batch does not reach
+                parameter.grad = torch.zeros_like(parameter)
+        self.workers.add_up([*(p.grad for p in self.trained if p.grad is not None), total, short])
+        if not short:
+            return total[0]
+        for parameter in self.trained:
+            parameter.grad = None
+        return None
+
+    def _row(self, chosen: Sequence[int], num_learnt: int) -> Tensor:
+        """The part of the batch's loss that those examples have; adds their gradients."""
+        settings = self.settings
+        row = lay_out([self.examples[n] for n in chosen]).to(settings.device)
+        with autocast(settings.device, settings.dtype):
+            states_PD = states_of(self.model, row).to(settings.dtype)
+            head = self.model.get_output_embeddings()
+            loss = loss_sum(states_PD, head, row.targets_P) / num_learnt
+        loss.backward()
+        return loss.detach()
+
+    def _step_down(self) -> None:
+        if self.settings.device != "cpu":
+            torch.cuda.empty_cache()
+        if len(self.plans) == 1:
+            raise LabkitError(
+                f"The device has too little memory, even with {self.plans[0]}. Ask for a larger "
+                "one, tune a smaller model, or lower max_tokens. What was saved before is good."
+            )
+        failed = self.plans.pop(0)
+        self.plans[0].take(self.model)
+        self.say(
+            f"The device ran out of memory with {failed}; it goes on with {self.plans[0]}. "
+            "Nothing of what was learnt is lost."
+        )
+
     def _longest_first(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
         """So that workers, who take turns, have nearly the same to do."""
-        return np.array(sorted(batch, key=lambda n: -_length(self.examples[n])), dtype=np.int64)
+        return np.array(sorted(batch, key=lambda n: -self.examples[n].num_tokens), dtype=np.int64)
 
     def _rows(self, chosen: NDArray[np.int64]) -> list[list[int]]:
-        lengths = [_length(self.examples[n]) for n in chosen]
-        packed = best_fit(lengths, self.settings.row_tokens)
+        lengths = [self.examples[n].num_tokens for n in chosen]
+        packed = best_fit(lengths, self.plans[0].row_tokens)
         return [[int(chosen[n]) for n in row] for row in packed]
 
     def _no_number(self, batch: NDArray[np.int64]) -> str:
@@ -116,7 +160,7 @@ def measure(model: Any, examples: Sequence[Seen], settings: LossSettings) -> NDA
     head = model.get_output_embeddings()
     out_N3 = np.zeros((len(examples), 3), dtype=np.float32)
     with attending_by(model, packed_attention.register()):
-        for chosen in best_fit([_length(seen) for seen in examples], settings.row_tokens):
+        for chosen in best_fit([seen.num_tokens for seen in examples], settings.row_tokens):
             row = lay_out([examples[n] for n in chosen]).to(settings.device)
             with autocast(settings.device, settings.dtype):
                 states_PD = states_of(model, row).to(settings.dtype)
@@ -125,7 +169,3 @@ def measure(model: Any, examples: Sequence[Seen], settings: LossSettings) -> NDA
             sums_N3 = torch.zeros((len(chosen), 3), device=settings.device)
             out_N3[chosen] = sums_N3.index_add_(0, row.example_P, figures_P3).cpu().numpy()
     return out_N3
-
-
-def _length(seen: Seen) -> int:
-    return min(len(seen.ids_T), seen.max_tokens)

@@ -234,8 +234,8 @@ class _Fit:
         if loss < self.progress.best_loss:
             self.progress.best_loss, self.progress.best_accuracy = loss, accuracy
             self.progress.best_epoch = self.progress.epoch
-            self.best = {
-                name: parameter.detach().clone()
+            self.best = {  # not where others are computed with: memory is scarcer there
+                name: torch.empty_like(parameter, device="cpu").copy_(parameter.detach())
                 for name, parameter in self.model.named_parameters()
                 if parameter.requires_grad
             }

@@ -20,8 +20,8 @@ def loss_sum(states_PD: Tensor, head: nn.Linear, targets_P: Tensor) -> Tensor:
     chunks torch gives the sum in the states' own format: in bfloat16 it is told to within 0.4 %,
     while its gradients are summed in float32.
     """
-    logits_bytes = 4 * len(targets_P) * head.weight.shape[0]
-    options = None if logits_bytes <= _SMALL_BYTES else nn.LinearCrossEntropyOptions()
+    at_once = len(targets_P) <= tokens_at_once(head)
+    options = None if at_once else nn.LinearCrossEntropyOptions()
     bias_V = None if head.bias is None else head.bias.to(states_PD.dtype)
     return F.linear_cross_entropy(
         states_PD,
@@ -31,6 +31,11 @@ def loss_sum(states_PD: Tensor, head: nn.Linear, targets_P: Tensor) -> Tensor:
         reduction="sum",
         options=options,
     ).float()
+
+
+def tokens_at_once(head: nn.Linear) -> int:
+    """Up to how many tokens all logits are made at once."""
+    return _SMALL_BYTES // (4 * head.weight.shape[0])
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ The batch is the same whatever their number, and so is what is learnt from it: g
 summed over the whole batch, so that a run may go on with fewer workers than it began with.
 """
 
+import platform
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -75,6 +76,14 @@ class Workers:
     def wait(self) -> None:
         """Until all are here."""
         self.agree(True)
+
+    def on_this_machine(self) -> int:
+        """How many of them run where this one does."""
+        if self.size == 1:
+            return 1
+        all_: list[str | None] = [None] * self.size
+        dist.all_gather_object(all_, platform.node())
+        return all_.count(platform.node())
 
     def gather(
         self, count: int, compute: Callable[[NDArray[np.int64]], NDArray[np.float32]]

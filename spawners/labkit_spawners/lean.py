@@ -18,6 +18,13 @@ OF_THE_HUB = (
     *("sqlalchemy", "sqlalchemy.exc"),
 )
 OF_PYPI = ("jupyterlab.extensions.pypi",)
+NOT_NEEDED = ("rfc3987_syntax", "rfc3986_validator", "isoduration", "aiodns")
+"""Who would import them does without where they are not installed.
+
+The first three check formats of text, which nothing but the ids of Jupyter's own schemas has; the
+first takes a second (https://github.com/jupyter-server/jupyter_server/issues/1559). Without the
+last, aiohttp finds hosts as the rest of the machine does.
+"""
 
 
 def singleuser() -> Callable[[], Any]:
@@ -31,11 +38,7 @@ def singleuser() -> Callable[[], Any]:
 
 
 def _imported() -> Callable[[], Any]:
-    # Its import takes a second, for a check that falls back to another way:
-    # https://github.com/jupyter-server/jupyter_server/issues/1559
-    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
-    # aiohttp falls back to the machine's own way to find a host, which is right for the hub.
-    sys.modules["aiodns"] = None  # type: ignore[assignment]
+    sys.modules.update(dict.fromkeys(NOT_NEEDED))  # type: ignore[arg-type]
     from jupyterlab import commands
 
     # At its import JupyterLab asks Node.js for a registry that only a build of it needs: 0.3 s.

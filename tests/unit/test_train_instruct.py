@@ -95,6 +95,26 @@ def test_the_model_is_the_same_however_many_tokens_are_computed_at_a_time(
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_with_little_memory_it_computes_more_says_so_and_learns_the_same(
+    tuning: InstructTuning, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: Method
+):
+    roomy, tight = made(tmp_path / "roomy"), made(tmp_path / "tight")
+    said: list[str] = []
+
+    def report(message: str = "", **_: Any) -> None:
+        said.append(message)
+
+    tuning = replace(tuning, report=report)
+    assert tune(by(tuning, method, folder=roomy))
+    assert not any(said)
+    monkeypatch.setattr("labkit.train.instruct.room_bytes", lambda device: 2**10)
+    assert tune(by(tuning, method, folder=tight))
+    assert any("it is tried, and may not fit" in message for message in said)
+    for name, tensor in saved(roomy).items():
+        torch.testing.assert_close(saved(tight)[name], tensor, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_while_it_learns_the_same_questions_are_answered_anew(
     tuning: InstructTuning, method: Method
 ):
