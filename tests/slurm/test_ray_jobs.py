@@ -65,6 +65,12 @@ def told(alice: Terminal, name: str) -> dict[str, Any]:
     return json.loads(line.removeprefix("TOLD "))
 
 
+def hears(person: Terminal, name: str) -> dict[str, Any]:
+    """What the job's script tells, once it has."""
+    wait_for(lambda: "TOLD " in person.labkit("ray", "logs", name), "the script", every_s=1)
+    return told(person, name)
+
+
 def test_a_script_runs_unchanged_on_two_nodes(alice: Terminal, work: Path):
     job = launch(alice, work, "--name=two")
     alice.labkit("ray", "logs", "-f", "two")
@@ -135,6 +141,30 @@ def test_attach_is_for_the_owner_alone_and_stop_leaves_nothing(alice: Terminal, 
         lambda: alice.json("ray", "status", "held")["state"] == "stopped", "its end", every_s=1
     )
     alice.leaves_nothing()
+
+
+def test_two_people_have_clusters_on_one_node_at_once_and_neither_meets_the_other(
+    alice: Terminal, work: Path, soak_round: int
+):
+    people = [alice, Terminal(alice.cluster, "bob")]
+    name = f"beside-{soak_round}"
+    one_node = ("--nodes=1", "--cpus-per-node=1", "--memory=1GB", "--time=20m")
+    command = ["--", alice.cluster.python, "-c", SCRIPT, "--hold"]
+    for person in people:
+        person.json("ray", "launch", *one_node, f"--name={name}", *command)
+    alices, bobs = (hears(person, name) for person in people)
+    assert alices["hosts"] == bobs["hosts"], "the same node"
+    assert alices["cpus"] == bobs["cpus"] == 1, "each sees a cluster of its own"
+    (node,) = alices["hosts"]
+    for of, by in (("alice", "bob"), ("bob", "alice")):
+        said = knocks(alice.cluster, node, user=by)
+        assert set(said.values()) <= {"refused", "401", "405"} and "refused" in said.values(), said
+        assert readable(alice.cluster, node, of=of, by=by) == ""
+    for person in people:
+        assert person.json("ray", "status", name)["state"] == "running"
+        person.labkit("ray", "stop", name)
+    for person in people:
+        person.leaves_nothing()
 
 
 def test_what_cannot_run_is_said_before_it_is_submitted(alice: Terminal, work: Path):
