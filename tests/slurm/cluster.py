@@ -161,19 +161,21 @@ class SlurmCluster:
         user: str | None = None,
         environment: Mapping[str, str] | None = None,
         log: Path | None = None,
+        terminal: int | None = None,
     ) -> Iterator[subprocess.Popen[bytes]]:
         """Run a command, a hub say, as long as the `with` does; then TERM, and KILL for the rest.
 
         `kill()` of what this yields kills the command; another signal goes to `inner(process)`.
-        What it prints is in `log`: `folder/log/NAME.out` if None.
+        What it prints is in `log`: `folder/log/NAME.out` if None. It reads from and writes to
+        `terminal` instead, where that is open.
         """
         log = log or self.folder / "log" / f"{Path(argv[0]).name}.out"
         with log.open("ab") as output:
             process = subprocess.Popen(
                 self._command(argv, user, None, environment),
                 env=self._environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
+                stdin=subprocess.DEVNULL if terminal is None else terminal,
+                stdout=output if terminal is None else terminal,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )

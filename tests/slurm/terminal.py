@@ -1,9 +1,11 @@
 """What a person types on the machine that they sign in to."""
 
 import json
+import os
+import pty
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,21 @@ class Terminal:
     def json(self, *given: str | Path, folder: Path | None = None) -> Any:
         group, verb, *rest = given
         return json.loads(self.labkit(group, verb, "--json", *rest, folder=folder))
+
+    def types(self, *given: str, then: Sequence[str]) -> str:
+        """What stands on their screen after `labkit …`, and the lines that they type into it."""
+        labkit = self.cluster.python.parent / "labkit"
+        ours, theirs = pty.openpty()
+        with self.cluster.popen([labkit, *given], user=self.user, terminal=theirs) as process:
+            os.close(theirs)
+            os.write(ours, "".join(f"{line}\n" for line in then).encode())
+            screen = b""
+            with suppress(OSError):  # EIO: the last who had it open has ended
+                while data := os.read(ours, 4096):
+                    screen += data
+            process.wait(60)
+        os.close(ours)
+        return screen.decode(errors="replace")
 
     def leaves_nothing(self) -> None:
         """Wait until no process and no file of theirs is left on any node."""

@@ -99,6 +99,9 @@ def test_attach_is_for_the_owner_alone_and_stop_leaves_nothing(alice: Terminal, 
     submitted[0] = str(python.parent / "ray")
     assert "CPUS 4.0" in alice.labkit("ray", "attach", "held", "--", *submitted)
 
+    shell = alice.types("ray", "attach", "held", then=[f"{python} more.py", "tty", "exit"])
+    assert "CPUS 4.0" in shell and "/dev/pts/" in shell, shell
+
     # Whoever knows all of it but the secret: neither her record, nor her job, nor a port of hers.
     bob = Terminal(alice.cluster, "bob")
     assert "No Ray job" in bob.labkit("ray", "attach", job["ray_job"], "--", "id", fails=True)
