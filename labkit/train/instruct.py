@@ -26,7 +26,8 @@ from labkit.train.language_model import (
     save_whole,
 )
 from labkit.train.loop import AnyTuning
-from labkit.train.plan import Needs, Plan, first_that_fits, ladder, room_bytes
+from labkit.train.peak import room_bytes
+from labkit.train.plan import Needs, Plan, first_that_fits, ladder
 from labkit.train.talks import Read, Talks, read_part
 
 

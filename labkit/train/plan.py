@@ -5,7 +5,6 @@ short rows go through the model itself, and what a block keeps grows with a row'
 straight line.
 """
 
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,14 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from labkit.train import packed_attention
 from labkit.train.chat import Seen
 from labkit.train.decoder import attending_by, states_of
 from labkit.train.encoder import autocast
 from labkit.train.packing import lay_out
+from labkit.train.peak import kept_and_peak
 from labkit.train.token_loss import loss_sum, tokens_at_once
 from labkit.units import format_memory
 
@@ -111,7 +109,7 @@ class Needs:
         attending = attending_by(self.model, packed_attention.register())
         # The embeddings' gradient comes last, when nothing else is kept any more.
         with attending, _frozen(self.model.get_input_embeddings()):
-            return _kept_and_peak(self.model, forward)
+            return kept_and_peak(self.model, forward)
 
     def _loss(self, tokens: int) -> int:
         """Of the loss of a row all of whose tokens are learnt."""
@@ -131,7 +129,7 @@ class Needs:
             with autocast(self._device.type, self.dtype):
                 return loss_sum(states_PD, head, targets_P)
 
-        return _kept_and_peak(head, forward)[1]
+        return kept_and_peak(head, forward)[1]
 
     def _embedding_gradient(self) -> int:
         weight = self.model.get_input_embeddings().weight
@@ -172,16 +170,6 @@ def first_that_fits(plans: Sequence[Plan], needs: Needs, room_bytes: int) -> tup
     )
 
 
-def room_bytes(device: str) -> int:
-    """What is free on the device now, of what this process may use."""
-    if device == "cpu":
-        from labkit.accelerators.cpu import free_memory_bytes
-
-        return free_memory_bytes()
-    free, _ = torch.cuda.mem_get_info(device)
-    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-
-
 def _example(tokens: int) -> Seen:
     return Seen(
         row=0, text="", learnt_spans=[], cut_at=0, max_tokens=tokens,
@@ -199,66 +187,3 @@ def _frozen(module: nn.Module) -> Iterator[None]:
     finally:
         for parameter in trained:
             parameter.requires_grad = True
-
-
-def _kept_and_peak(trained: nn.Module, forward: Callable[[], Tensor]) -> tuple[int, int]:
-    """Bytes on the device after a forward pass, and at the peak of it and its backward pass.
-
-    Gradients are there already, as they are from the second row of a step on.
-    """
-    parameters = [p for p in trained.parameters() if p.requires_grad]
-    for parameter in parameters:
-        parameter.grad = torch.zeros_like(parameter)
-    device = next(trained.parameters()).device
-    try:
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-            before = torch.cuda.memory_allocated(device)
-            out = forward()
-            kept = torch.cuda.memory_allocated(device)
-            out.backward()
-            return kept - before, torch.cuda.max_memory_allocated(device) - before
-        with _Allocated() as counted:
-            out = forward()
-            kept = counted.now
-            out.backward()
-        return kept, counted.peak
-    finally:
-        for parameter in parameters:
-            parameter.grad = None
-
-
-class _Allocated(TorchDispatchMode):
-    """Counts the bytes of tensors made meanwhile and still alive, on a device that does not."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-        self._alive: set[int] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        given = {_storage(tensor)._cdata for tensor in _tensors((args, kwargs))}
-        for tensor in _tensors(out):
-            storage = _storage(tensor)
-            if storage._cdata not in self._alive | given:
-                self._made(storage)
-        return out
-
-    def _made(self, storage: torch.UntypedStorage) -> None:
-        self._alive.add(storage._cdata)
-        self.now += storage.nbytes()
-        self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self._gone, storage._cdata, storage.nbytes())
-
-    def _gone(self, which: int, size: int) -> None:
-        self._alive.discard(which)
-        self.now -= size
-
-
-def _tensors(tree: Any) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
-
-
-def _storage(tensor: Tensor) -> torch.UntypedStorage:
-    return tensor.untyped_storage()

@@ -12,7 +12,8 @@ from labkit.errors import LabkitError
 from labkit.train.chat import Seen
 from labkit.train.decoder import add_adapters
 from labkit.train.language_loss import LanguageLoss, LossSettings
-from labkit.train.plan import Needs, Plan, _Allocated, first_that_fits, ladder
+from labkit.train.peak import Allocated
+from labkit.train.plan import Needs, Plan, first_that_fits, ladder
 from labkit.train.workers import join, leave
 from tests.unit.tiny_decoder import tiny_decoder
 from tests.unit.training import PEFT_ASKS_BY_AN_OLDER_NAME, at_once
@@ -66,7 +67,7 @@ def test_what_a_plan_needs_is_told_to_within_a_tenth(method: str, num_words: int
     settings = LossSettings(batch_size=2, row_tokens=768)
     objective = LanguageLoss(model, [example(768), example(768)], settings, plans=[plan])
     optimizer = torch.optim.AdamW(trained, fused=True)
-    with _Allocated() as counted:
+    with Allocated() as counted:
         for _ in range(2):  # the second step finds the moments, too
             objective.backward(np.arange(2))
             optimizer.step()
@@ -76,7 +77,7 @@ def test_what_a_plan_needs_is_told_to_within_a_tenth(method: str, num_words: int
 
 def test_bytes_are_counted_while_tensors_live_and_views_are_none():
     given = torch.zeros(1000)
-    with _Allocated() as counted:
+    with Allocated() as counted:
         made = torch.ones(1000)
         made.add_(1).view(10, 100).t()
         given.mul_(2)
