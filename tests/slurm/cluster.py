@@ -27,6 +27,7 @@ PACKAGES = (
 COMMANDS = "slurmctld slurmd slurmdbd munged mariadbd sudo ip pgrep nsenter setpriv".split()
 NODES = ("n1", "n2", "n3", "n4")
 UP_S, DOWN_S, END_S = 120, 30, 20
+MEMORY_GROUPS = Path("/sys/fs/cgroup/memory")
 USABLE = ("idle", "mixed", "allocated")
 
 
@@ -239,6 +240,27 @@ class SlurmCluster:
             yield
         finally:
             self._script("disk-empty")
+
+    @contextmanager
+    def starved(self, process: str, node: str) -> Iterator[None]:
+        """A process gets no more memory, as where Slurm has Linux count it; Linux has killed it
+        when the `with` ends."""
+        if not MEMORY_GROUPS.is_dir():
+            pytest.skip("This machine has no memory groups of version 1 (cgroup).")
+        group = MEMORY_GROUPS / f"labkit-test{self._number}"
+
+        def inside(script: str) -> str:  # where the process has that number
+            done = self.run(["sh", "-ec", script, group, process], node=node)
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        inside('mkdir "$0"; echo 65536 > "$0/memory.limit_in_bytes"; echo "$1" > "$0/cgroup.procs"')
+        try:
+            yield
+            wait_for(lambda: inside('cat "$0/cgroup.procs"') == "", "its end")
+            assert "oom_kill 1" in inside('cat "$0/memory.oom_control"')
+        finally:
+            inside('rmdir "$0"')
 
     def state(self, node: str) -> str:
         """As `sinfo` has it: `idle`, `idle*` where the node does not answer, `down`, …"""

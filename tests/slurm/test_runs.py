@@ -224,10 +224,16 @@ def test_a_run_whose_time_is_longer_than_a_job_may_be_goes_on_in_pieces(
     assert not list(folder.glob(".*.job"))
 
 
-def strike(alice: Terminal, node: str, command: str) -> None:
-    """kill -9 of alice's one process there whose command line is so."""
+def process_of(alice: Terminal, node: str, command: str) -> str:
+    """Alice's one process there whose command line is so."""
     find = ["pgrep", "--uid=alice", "--full", command]
     (pid,) = wait_for(lambda: alice.cluster.run(find, node=node).stdout.split(), command)
+    return pid
+
+
+def strike(alice: Terminal, node: str, command: str) -> None:
+    """kill -9."""
+    pid = process_of(alice, node, command)
     assert alice.cluster.run(["kill", "-9", pid], node=node).returncode == 0
 
 
@@ -247,8 +253,8 @@ def test_a_run_outlives_its_processes_the_controller_and_a_disk_that_hangs(
     alice.cluster.need_disk()
     folder = begin(alice, "--nodes=2", *LONG, name="struck")
     head, other = nodes_of(alice, folder)
-    with alice.cluster.controller_down():
-        strike(alice, other, "^ray::.*TrainWorker")
+    worker = process_of(alice, other, "^ray::.*TrainWorker")
+    with alice.cluster.controller_down(), alice.cluster.starved(worker, other):
         assert goes_on(alice, folder, 2) == (
             "A training process died. Going on from the newest checkpoint."
         )
