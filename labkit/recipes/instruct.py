@@ -291,14 +291,19 @@ def _read(path: Path, config: Config) -> "tuple[Table, Conversations, list[Findi
 
 
 def _weights_bytes(base: BaseEntry, config: Config) -> int:
-    """What the base model's weights hold: 4 bytes each, where they are not in 4 bits."""
+    """What the base model's weights hold: 4 bytes each, where they are not in 4 bits.
+
+    Those are unpacked layer by layer, which leaves holes in a processor's memory: at most what
+    all of them would take, and at most 2 GiB, since glibc gives large blocks back.
+    """
     from labkit.train.four_bits import BYTES_A_WEIGHT
 
     whole = 4 * base.num_parameters
     if config.method != "qlora":
         return whole
     embedded = num_embedding_weights(base)
-    held = 4 * embedded + round(BYTES_A_WEIGHT * (base.num_parameters - embedded))
+    packed = base.num_parameters - embedded
+    held = 4 * embedded + round(BYTES_A_WEIGHT * packed) + min(4 * packed, 2**31)
     return held + (whole if config.merge else 0)  # which is added up beside it
 
 
