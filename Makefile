@@ -78,5 +78,5 @@ $(VENV)/.run: constraints.txt pyproject.toml demo-model.txt spawners/proxy/packa
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run
-	$(PIP) -c constraints.txt -e '.[train,ray,hub,lab,test]'
+	$(PIP) -c constraints.txt -e '.[train,qlora,ray,hub,lab,test]'
 	@touch $@

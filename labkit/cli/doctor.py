@@ -28,6 +28,7 @@ MIN_SHM_BYTES = 256 * 2**20
 MIN_DISK_BYTES = 5 * 2**30
 _LAB = ("jupyterhub", "batchspawner", "jupyterlab", "anywidget")
 _TRAIN = ("torch", "transformers", "peft", "ray", "scikit-learn")
+_QLORA = ("bitsandbytes", "accelerate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,7 @@ def doctor(*, json: AsJson = False) -> int:
 def _software() -> Iterator[Line]:
     yield Line(what="labkit", found=f"{__version__} on Python {sys.version.split()[0]}")
     yield _packages("tuning here", _TRAIN, "train", needed=True)
+    yield _packages("tuning in 4 bits", _QLORA, "qlora", needed=False)
     yield _packages("the lab in the browser", _LAB, "hub,lab", needed=False)
     headers = Path(sysconfig.get_paths()["include"]) / "Python.h"
     compiler = shutil.which("g++")

@@ -145,6 +145,7 @@ def inspect_folder(folder: Path, *, name: str | None = None) -> BaseEntry:
             f"{folder} is of the architecture {family or 'unknown'!r}, which no recipe can tune. "
             f"Known: {', '.join(TASK_BY_FAMILY)}."
         )
+    require_plain_weights(folder, config)
     _check_tokenizer(folder)
     found = {
         "name": name or _name_from(folder),
@@ -158,6 +159,23 @@ def inspect_folder(folder: Path, *, name: str | None = None) -> BaseEntry:
     }
     entry = parse(BaseEntry, found, source=f"the entry for {folder}")
     return entry.model_copy(update={"weights_sha256": hash_weights(folder)})
+
+
+def require_plain_weights(folder: Path, config: Mapping[str, Any]) -> None:
+    """Raises LabkitError where its config.json says that the weights were quantised."""
+    if config.get("quantization_config"):
+        raise LabkitError(
+            f"The weights in {folder} are quantised already (quantization_config in config.json). "
+            "Get those that they were made from; the method 'qlora' holds these in 4 bits."
+        )
+
+
+def num_embedding_weights(base: BaseEntry) -> int:
+    """How many weights its vocabulary has: a vector of each token, and those of an output layer
+    that is not made of the same."""
+    config = _read_config(base.path)
+    tables = 1 if config.get("tie_word_embeddings", True) else 2
+    return tables * int(config.get("vocab_size") or 0) * base.hidden_size
 
 
 def add_model(catalogue: Path, entry: BaseEntry) -> Path:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from labkit.data.messages import Message
 from labkit.errors import UsageError
-from labkit.models.catalogue import BaseEntry
+from labkit.models.catalogue import BaseEntry, num_embedding_weights
 from labkit.models.chat_templates import TEMPLATES, choose_template
 from labkit.recipes._instruct_answer import Answerer
 from labkit.recipes.base import (
@@ -80,12 +80,16 @@ class Config(BaseModel):
         },
     )
     """How a conversation becomes one text: 'plain', or a Jinja file; else the model's own."""
-    method: Literal["lora", "full"] = Field(
+    method: Literal["lora", "qlora", "full"] = Field(
         default="lora",
         title="What is tuned",
-        json_schema_extra=in_sight(lora="Small adapters in it (lora)", full="The whole model"),
+        json_schema_extra=in_sight(
+            lora="Small adapters in it (lora)",
+            qlora="Small adapters, the model in 4 bits (qlora)",
+            full="The whole model",
+        ),
     )
-    """What is tuned: small adapters in the model (lora), or the whole model."""
+    """What is tuned: adapters in the model (lora), in one held in 4 bits (qlora), or all of it."""
     epochs: int = Field(
         default=3, ge=1, le=200, title="Passes over the data", json_schema_extra=in_sight()
     )
@@ -103,7 +107,7 @@ class Config(BaseModel):
     patience: int = Field(default=3, ge=1, le=200)
     """Epochs without progress on the validation part before it ends early."""
     lora_rank: int = Field(default=16, ge=1, le=256)
-    """The size of the adapters of the method lora."""
+    """The size of the adapters of the methods lora and qlora."""
     lora_targets: str = "all-linear"
     """The layers that get adapters: 'all-linear', or names as in 'q_proj,v_proj'."""
     merge: bool = False
@@ -116,7 +120,7 @@ class Config(BaseModel):
     """Share of the rows kept for the final measurement, where there is no test file."""
 
 
-_RATES = {"lora": 2e-4, "full": 2e-5}
+_RATES = {"lora": 2e-4, "qlora": 2e-4, "full": 2e-5}
 
 
 class Instruct:
@@ -152,8 +156,11 @@ class Instruct:
             check_test_conversations,
         )
         from labkit.paths import write_private
+        from labkit.train.four_bits import require_installed
 
         config: Config = task.config
+        if config.method == "qlora":
+            require_installed()
         template = choose_template(task.base, config.template)
         table, found, findings = _read(task.data, config)
         findings = [*findings, *check_conversations(found)]
@@ -203,7 +210,7 @@ class Instruct:
         # About 4 bytes of UTF-8 a token, and some that the template writes.
         tokens_per_row = min(config.max_tokens, summary["mean_bytes"] / 4 + 20)
         forward = 2 * base.num_parameters  # operations a token
-        passes = {"full": 3, "lora": 2}[config.method] * config.epochs
+        passes = (3 if config.method == "full" else 2) * config.epochs
         once = config.epochs * rows["validation"] + 2 * rows["held_out"]
         flop = forward * tokens_per_row * (rows["train"] * passes + once)
         flop += forward * 2 * _ANSWERS_SHOWN * config.max_answer_tokens
@@ -213,7 +220,7 @@ class Instruct:
         row_tokens = max(config.max_tokens, min(
             config.row_tokens, config.batch_size * tokens_per_row))  # fmt: skip
         activations = 4 * row_tokens * base.hidden_size * base.num_layers * 34
-        memory = 2**30 + 4 * base.num_parameters + 20 * trained + round(activations)
+        memory = 2**30 + _weights_bytes(base, config) + 20 * trained + round(activations)
         saved = base.num_parameters if config.method == "full" or config.merge else trained
         return Estimate(
             memory_bytes=memory,
@@ -281,6 +288,23 @@ def _read(path: Path, config: Config) -> "tuple[Table, Conversations, list[Findi
         raise UsageError(f"{error} {_advice(table)}") from error
     found, left_out = read_conversations(table, columns)
     return table, found, [*table.findings, *left_out]
+
+
+def _weights_bytes(base: BaseEntry, config: Config) -> int:
+    """What the base model's weights hold: 4 bytes each, where they are not in 4 bits.
+
+    Those are unpacked layer by layer, which leaves holes in a processor's memory: at most what
+    all of them would take, and at most 2 GiB, since glibc gives large blocks back.
+    """
+    from labkit.train.four_bits import BYTES_A_WEIGHT
+
+    whole = 4 * base.num_parameters
+    if config.method != "qlora":
+        return whole
+    embedded = num_embedding_weights(base)
+    packed = base.num_parameters - embedded
+    held = 4 * embedded + round(BYTES_A_WEIGHT * packed) + min(4 * packed, 2**31)
+    return held + (whole if config.merge else 0)  # which is added up beside it
 
 
 def _columns(config: Config) -> "Columns":

@@ -13,9 +13,10 @@ import shutil
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ from labkit.runs.meter import metered
 if TYPE_CHECKING:
     from labkit.train.workers import Workers
 
-VERSIONS = ("labkit", "torch", "transformers", "peft", "ray", "scikit-learn")
+VERSIONS = ("labkit", "torch", "transformers", "peft", "bitsandbytes", "ray", "scikit-learn")
 
 
 _KEPT = ("step", "instant_accuracy", "samples")
@@ -187,10 +188,19 @@ def _card(run: Run, context: TrainContext, evaluation: Mapping[str, Any], worker
         base=context.task.base,
         data=run.record()["data"],
         evaluation=evaluation,
-        versions={package: version(package) for package in VERSIONS},
+        versions=_versions(),
         device=f"{times}{name}, {context.num_threads} threads",
         finished=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
+
+
+def _versions() -> dict[str, str]:
+    """What a run was made with, as far as it is installed: the method qlora alone needs all."""
+    found: dict[str, str] = {}
+    for package in VERSIONS:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def _write_output_to(log: Path) -> None:

@@ -11,27 +11,35 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from labkit.errors import LabkitError, UsageError
+from labkit.models.catalogue import require_plain_weights
+from labkit.train import four_bits
 from labkit.train.packing import Row
 
-Method = Literal["lora", "full"]
+Method = Literal["lora", "qlora", "full"]
 
 ALL_LINEAR = "all-linear"
 _LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
-def load_decoder(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
+def load_decoder(
+    folder: Path, dtype: torch.dtype, four_bits_on: str | None = None
+) -> tuple[Any, Any]:
     """A causal language model and its tokenizer, from local safetensors; no code of theirs runs.
 
-    Raises LabkitError where the folder is not whole or of an architecture that is not known.
+    With the name of a device, it comes there with its linear layers but the last in 4 bits, to
+    compute in `dtype`. Raises LabkitError where the folder is not whole, of an architecture that
+    is not known or of quantised weights, and where the device cannot hold 4 bits.
     """
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    quantised = {} if four_bits_on is None else four_bits.load_options(four_bits_on, dtype)
     try:
+        require_plain_weights(folder, _config(folder))
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder, use_safetensors=True, dtype=dtype, attn_implementation="sdpa",
-            output_loading_info=True, **_LOCAL,
+            output_loading_info=True, **_LOCAL, **quantised,
         )  # fmt: skip
         model, loading = loaded
         tokenizer = load_tokenizer(folder)
@@ -43,6 +51,8 @@ def load_decoder(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
         raise LabkitError(
             f"The model in {folder} lacks weights, as {missing[0]}. Get its files anew."
         )
+    if quantised:
+        four_bits.keep_one_layout(model)
     return model, tokenizer
 
 
@@ -54,10 +64,14 @@ def load_tokenizer(folder: Path) -> Any:
 
 def stored_dtype(folder: Path) -> torch.dtype:
     """The number format that the folder's weights are kept in; float32 where it does not say."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = _config(folder)
     named = config.get("dtype") or config.get("torch_dtype") or "float32"
     found = getattr(torch, str(named), torch.float32)
     return found if isinstance(found, torch.dtype) else torch.float32
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "config.json").read_text(encoding="utf-8"))
 
 
 def add_adapters(model: Any, rank: int, targets: str) -> Any:
@@ -66,6 +80,7 @@ def add_adapters(model: Any, rank: int, targets: str) -> Any:
     `targets` are the names of linear layers with commas between, or 'all-linear', which leaves
     the output layer out. Raises UsageError for names that the model does not have.
     """
+    four_bits.import_without_fetching()
     from peft import LoraConfig, get_peft_model
 
     named = [name.strip() for name in targets.split(",") if name.strip()]

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from labkit.train import four_bits
 from labkit.train.tokens import TokenRows, in_order_of_length
 
 Method = Literal["head", "lora", "full"]
@@ -74,6 +75,7 @@ def prepare_method(model: TextClassifier, method: Method, lora_rank: int) -> Non
         return
     model.encoder.requires_grad_(False)
     if method == "lora":
+        four_bits.import_without_fetching()
         from peft import LoraConfig, get_peft_model
 
         config = LoraConfig(

@@ -55,6 +55,11 @@ class InstructTuning(AnyTuning):
     """The longest of those answers."""
 
     @property
+    def four_bits_on(self) -> str | None:
+        """The device that holds the base model in 4 bits while it is tuned, if one does."""
+        return self.loop.device if self.method == "qlora" else None
+
+    @property
     def loss(self) -> LossSettings:
         return LossSettings(
             batch_size=self.loop.batch_size,
@@ -86,8 +91,8 @@ def tune(tuning: InstructTuning) -> bool:
     tuning.report(phase="loading the base model")
     torch.manual_seed(tuning.loop.seed)
     # What is frozen needs no more digits than are computed with.
-    dtype = tuning.loop.dtype if tuning.method == "lora" else torch.float32
-    model, tokenizer = load_decoder(tuning.base, dtype)
+    dtype = torch.float32 if tuning.method == "full" else tuning.loop.dtype
+    model, tokenizer = load_decoder(tuning.base, dtype, tuning.four_bits_on)
     chat = Chat(tokenizer=tokenizer, template=tuning.template, max_tokens=tuning.max_tokens)
     train = _read(chat, tuning.train, "training")
     validation = _read(chat, tuning.validation, "validation")
@@ -96,7 +101,7 @@ def tune(tuning: InstructTuning) -> bool:
         tuning.report(message=note)
     stop_ids = chat.stop_ids(train.examples)
     adapted = None
-    if tuning.method == "lora":
+    if tuning.method != "full":
         adapted = add_adapters(model, tuning.lora_rank, tuning.lora_targets)
     model.to(tuning.loop.device)
     tuning.report(phase="training")
@@ -109,6 +114,7 @@ def tune(tuning: InstructTuning) -> bool:
             recipe=tuning.recipe,
             base=str(tuning.base),
             adapter=adapted is not None,
+            four_bits=tuning.four_bits_on is not None,
             max_tokens=tuning.max_tokens,
             stop_ids=stop_ids,
             system=tuning.system,
@@ -130,9 +136,10 @@ def _save(tuning: InstructTuning, model: Any, adapted: Any, chat: Chat, card: La
 
 
 def measure_base(tuning: InstructTuning) -> Measured:
-    """What the base model makes of the held-out part."""
+    """What the base model makes of the held-out part, in the format of what is tuned from it."""
     tuning.report(phase="measuring the base model")
-    model, tokenizer = load_decoder(tuning.base, stored_dtype(tuning.base))
+    four_bits_on = None if tuning.merge else tuning.four_bits_on
+    model, tokenizer = load_decoder(tuning.base, stored_dtype(tuning.base), four_bits_on)
     chat = Chat(tokenizer=tokenizer, template=tuning.template, max_tokens=tuning.max_tokens)
     held_out = _read(chat, tuning.held_out, "held-out")
     base = LanguageModel(

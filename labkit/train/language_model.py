@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from labkit.errors import LabkitError, UsageError
+from labkit.train import four_bits
 from labkit.train.chat import Chat, Messages
 from labkit.train.checkpoint import require_room
 from labkit.train.decoder import attending_by, load_decoder, load_tokenizer, stored_dtype
@@ -37,6 +38,8 @@ class LanguageCard:
     """The folder of the base model, which an adapter needs."""
     adapter: bool
     """Whether the folder has only what LoRA added."""
+    four_bits: bool = False
+    """Whether it was added to the base model in 4 bits (QLoRA), as it is then used, too."""
     max_tokens: int
     stop_ids: Sequence[int]
     """The tokens that end an answer."""
@@ -149,7 +152,9 @@ def merge(folder: Path) -> None:
     for file in folder.glob("adapter_*"):
         file.unlink()
     chat = Chat(tokenizer=tokenizer, template=tokenizer.chat_template, max_tokens=card.max_tokens)
-    save_whole(folder, merged, chat, replace(card, adapter=False), stored_dtype(base))
+    save_whole(
+        folder, merged, chat, replace(card, adapter=False, four_bits=False), stored_dtype(base)
+    )
 
 
 def _make(folder: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -170,11 +175,14 @@ def _finish(folder: Path, chat: Chat, card: LanguageCard) -> None:
 def load_model(folder: Path, device: str, dtype: torch.dtype | None = None) -> LanguageModel:
     """The model in that folder, in the format that its base is kept in where none is given.
 
-    Raises LabkitError where it is not whole, or its base model is gone.
+    An adapter of QLoRA has its base in 4 bits, as it was learnt. Raises LabkitError where the
+    model is not whole, its base model is gone, or 4 bits cannot be had.
     """
     card = read_card(folder)
     source = _base_of(folder, card) if card.adapter else folder
-    model, tokenizer = load_decoder(source, dtype or stored_dtype(source))
+    model, tokenizer = load_decoder(
+        source, dtype or stored_dtype(source), device if card.four_bits else None
+    )
     adapted = None
     if card.adapter:
         adapted, tokenizer = _with_adapter(model, folder)
@@ -223,6 +231,7 @@ def read_card(folder: Path) -> LanguageCard:
 
 def _with_adapter(model: Any, folder: Path) -> tuple[Any, Any]:
     """The model inside peft's, with the folder's adapters; and the folder's tokenizer."""
+    four_bits.import_without_fetching()
     from peft import PeftModel
 
     try:

@@ -37,8 +37,9 @@ def start(lab: Lab, *flags: str) -> str:
     return lab.labkit("run", "start", *common, *flags)
 
 
-def test_the_whole_way(toy: Lab) -> None:
-    result = json.loads(start(toy, *SETTINGS, "--wait"))
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_the_whole_way(toy: Lab, method: str) -> None:
+    result = json.loads(start(toy, *SETTINGS, f"--method={method}", "--wait"))
     assert result["state"] == "done"
     assert result["message"] == "Better than the base model on the held-out rows."
     evaluation = result["evaluation"]

@@ -14,6 +14,7 @@ from labkit.models.catalogue import (
     hash_weights,
     inspect_folder,
     list_models,
+    num_embedding_weights,
 )
 
 
@@ -57,6 +58,8 @@ def break_folder(folder: Path, how: str) -> None:
             configure(folder, model_type="mamba9")
         case "own code":
             configure(folder, auto_map={"AutoModel": "evil.Model"})
+        case "quantised":
+            configure(folder, quantization_config={"quant_method": "gptq", "bits": 4})
         case "no tokenizer":
             (folder / "tokenizer.json").unlink()
         case "broken tokenizer":
@@ -85,6 +88,7 @@ def break_folder(folder: Path, how: str) -> None:
         ("no width", "hidden_size: found 'wide'; allowed is a whole number from 1"),
         ("unknown architecture", "architecture 'mamba9', which no recipe can tune. Known: bert,"),
         ("own code", "wants to run Python code of its own .* labkit runs no code"),
+        ("quantised", "are quantised already .* Get those that they were made from"),
         ("no tokenizer", "holds no tokenizer.json. Save the model's fast tokenizer into it"),
         ("broken tokenizer", "tokenizer.json cannot be read"),
         ("empty tokenizer", "holds no tokenizer"),
@@ -149,6 +153,16 @@ def test_weights_that_are_gone_later_say_how_to_bring_them_back(site, base, base
 def test_adding_again_takes_the_place_of_the_older(site, base):
     add_model(site.catalogue, base.model_copy(update={"licence": "MIT"}))
     assert find_model(site.catalogue, "thin").licence == "MIT"
+
+
+@pytest.mark.parametrize(
+    ("config", "weights"),
+    [({"tie_word_embeddings": False}, 1600), ({"tie_word_embeddings": True}, 800), ({}, 800)],
+)
+def test_the_weights_of_a_vocabulary_are_counted_once_or_twice(base_folder, config, weights):
+    """transformers shares those of the first and the last layer, where it is not told not to."""
+    configure(base_folder, vocab_size=100, **config)
+    assert num_embedding_weights(inspect_folder(base_folder)) == weights
 
 
 def test_positions_that_start_at_two_are_not_offered_as_tokens(base_folder):

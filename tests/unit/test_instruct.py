@@ -1,6 +1,7 @@
 """The recipe's own decisions: the parts, the template, the estimate, and what is refused."""
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,41 @@ def test_what_a_method_holds_in_memory_and_on_disk(base: BaseEntry, questions: P
     # Weights, gradients, two moments and the best weights so far are each in float32.
     assert full.memory_bytes - lora.memory_bytes > 0.9 * 20 * base.num_parameters
     assert lora.disk_bytes < base.num_parameters < merged.disk_bytes < full.disk_bytes
+
+
+@pytest.mark.parametrize(("num_parameters", "less"), [(10**9, 0.465e9), (10**10, 31.8e9)])
+def test_what_is_held_in_4_bits_takes_little_more_than_that(
+    base: BaseEntry, questions: Path, num_parameters: int, less: float
+):
+    """A quarter of a billion weights is of the vocabulary, which is kept whole."""
+    config = {"vocab_size": 61_000, "tie_word_embeddings": False}
+    (base.path / "config.json").write_text(json.dumps(config))
+    base = base.model_copy(update={"num_parameters": num_parameters})
+    choices: list[dict[str, Any]] = [
+        {"method": "lora"}, {"method": "qlora"}, {"method": "qlora", "merge": True}
+    ]  # fmt: skip
+    lora, qlora, merged = (
+        RECIPE.estimate(task(base, questions, **given), SUMMARY, MACHINE) for given in choices
+    )
+    assert lora.memory_bytes - qlora.memory_bytes == pytest.approx(less, rel=0.01)
+    assert merged.memory_bytes - qlora.memory_bytes == 4 * num_parameters
+    assert (lora.duration_s, lora.disk_bytes) == (qlora.duration_s, qlora.disk_bytes)
+
+
+@pytest.mark.parametrize(
+    ("lacking", "named"),
+    [(["bitsandbytes"], "bitsandbytes must"), (["accelerate"], "accelerate must"),
+     (["bitsandbytes", "accelerate"], "bitsandbytes and accelerate must")],
+)  # fmt: skip
+def test_4_bits_without_their_packages_are_refused_before_the_run(
+    base: BaseEntry, questions: Path, lacking: list[str], named: str, monkeypatch: Any
+):
+    for package in lacking:
+        monkeypatch.setitem(sys.modules, package, None)
+    sentence = rf"'qlora' .* in 4 bits, for which {named} be installed .*labkit\[qlora\].*'lora'"
+    with pytest.raises(UsageError, match=sentence):
+        prepare(base, questions, method="qlora")
+    assert prepare(base, questions, method="lora").usable
 
 
 def test_a_row_of_several_examples_is_one_row_of_the_figures():

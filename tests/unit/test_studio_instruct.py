@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -278,6 +279,19 @@ def test_three_settings_are_in_sight(asker: Person):
     kinds = {f["key"]: f["kind"] for f in settings["more"]}
     assert (kinds["template"], kinds["system"], kinds["merge"]) == ("file", "long", "switch")
     assert {f["key"] for f in settings["more"]}.isdisjoint({"question", "messages"})
+
+
+def test_a_method_says_what_it_lacks_before_the_start(
+    asker: Person, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    asker.does("choose_file", path="qa.csv")
+    titles = {c["value"]: c["title"] for c in asker.form["settings"]["sight"][0]["choices"]}
+    assert titles["qlora"] == "Small adapters, the model in 4 bits (qlora)"
+    start = asker.does("set_value", key="method", value="qlora")["form"]["start"]
+    assert "pip install 'labkit[qlora]'" in start["problem"] and not start["ready"]
+    start = asker.does("set_value", key="method", value="lora")["form"]["start"]
+    assert start["problem"] == "" and start["ready"]
 
 
 @pytest.mark.parametrize(

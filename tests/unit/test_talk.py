@@ -55,12 +55,13 @@ def base(tmp_path: Path) -> Path:
 def tuned_folder(folder: Path, base: Path, method: str) -> Path:
     """As a tuning leaves it, of a model that answers otherwise than its base."""
     chat = Chat(tokenizer=tiny_tokenizer(), template=TEMPLATE, max_tokens=64)
-    card = LanguageCard(recipe="instruct", base=str(base), adapter=method == "lora", max_tokens=64,
-                        stop_ids=[256], system="", max_answer_tokens=LENGTH)  # fmt: skip
+    card = LanguageCard(recipe="instruct", base=str(base), adapter=method != "full",
+                        four_bits=method == "qlora", max_tokens=64, stop_ids=[256], system="",
+                        max_answer_tokens=LENGTH)  # fmt: skip
     if method == "full":
         save_whole(folder, tiny_decoder(seed=1), chat, card, torch.float32)
         return folder
-    adapted = add_adapters(load_decoder(base, torch.float32)[0], rank=4, targets="all-linear")
+    adapted = add_adapters(untuned(base, method).model, rank=4, targets="all-linear")
     torch.manual_seed(0)
     for name, weights in adapted.named_parameters():
         if "lora_B" in name:
@@ -76,8 +77,8 @@ def run(request: pytest.FixtureRequest, site: Site, base: Path) -> Run:
     return run
 
 
-def untuned(base: Path) -> LanguageModel:
-    model, tokenizer = load_decoder(base, torch.float32)
+def untuned(base: Path, method: str = "full") -> LanguageModel:
+    model, tokenizer = load_decoder(base, torch.float32, "cpu" if method == "qlora" else None)
     chat = Chat(tokenizer=tokenizer, template=TEMPLATE, max_tokens=64)
     return LanguageModel(model=model, chat=chat, stop_ids=[256])
 
@@ -118,15 +119,15 @@ def test_an_answer_ends_where_nobody_listens_any_more(base: Path):
     assert pieces == ["up "]
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("method", ["lora", "qlora", "full"])
 def test_the_base_of_a_model_answers_as_before_the_tuning(tmp_path: Path, base: Path, method: str):
     folder = tuned_folder(tmp_path / "model", base, method)
     tuned = load_model(folder, "cpu")
     first = tuned.answer(RED, LENGTH)
     before = base_of(tuned, folder)
-    assert before.answer(RED, LENGTH) == untuned(base).answer(RED, LENGTH) != first
+    assert before.answer(RED, LENGTH) == untuned(base, method).answer(RED, LENGTH) != first
     assert tuned.answer(RED, LENGTH) == first  # its adapters rested for that answer alone
-    assert (before.model is tuned.model) == (method == "lora")
+    assert (before.model is tuned.model) == (method != "full")
 
 
 def test_a_base_that_is_gone_is_said(tmp_path: Path, base: Path):

@@ -252,10 +252,13 @@ def test_a_conversation_that_the_template_refuses_is_left_out_and_said(tuning: I
         tune(replace(tuning, train=Talks(messages=[twice], rows=[90])))
 
 
+@pytest.mark.parametrize("method", ["lora", "qlora"])
 @pytest.mark.parametrize("targets", ["q_proj,nothing", "", "lm_head"])
-def test_an_unknown_lora_target_names_those_there_are(tuning: InstructTuning, targets: str):
+def test_an_unknown_lora_target_names_those_there_are(
+    tuning: InstructTuning, targets: str, method: Method
+):
     with pytest.raises(UsageError, match="'down_proj', 'gate_proj', 'k_proj'.*'all-linear'"):
-        tune(replace(tuning, lora_targets=targets))
+        tune(replace(tuning, lora_targets=targets, method=method))
 
 
 def test_chosen_lora_targets_alone_are_tuned(tuning: InstructTuning):

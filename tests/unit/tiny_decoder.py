@@ -53,17 +53,21 @@ def tiny_tokenizer(template: str | None = TEMPLATE) -> PreTrainedTokenizerFast:
     return made
 
 
-def tiny_decoder(family: str = "llama", seed: int = 0) -> Any:
-    """A random model of that family, in float32."""
+def tiny_decoder(family: str = "llama", seed: int = 0, **changes: Any) -> Any:
+    """A random model of that family, in float32, with those changes to its shape."""
     torch.manual_seed(seed)
     size = 256 + len(SPECIAL)
-    config = AutoConfig.for_model(family, vocab_size=size, **{**_THIN, **FAMILIES[family]})
+    config = AutoConfig.for_model(
+        family, vocab_size=size, **{**_THIN, **FAMILIES[family], **changes}
+    )
     return AutoModelForCausalLM.from_config(config)
 
 
-def save_tiny_decoder(folder: Path, family: str = "llama", template: str | None = TEMPLATE) -> Path:
+def save_tiny_decoder(
+    folder: Path, family: str = "llama", template: str | None = TEMPLATE, **changes: Any
+) -> Path:
     """A model folder as transformers saves it: config, safetensors, tokenizer, template."""
-    tiny_decoder(family).save_pretrained(folder)
+    tiny_decoder(family, **changes).save_pretrained(folder)
     tiny_tokenizer(template).save_pretrained(folder)
     return folder
 

@@ -15,8 +15,8 @@ from labkit.train.talks import Talks
 from tests.unit.tiny_decoder import TEMPLATE
 from tests.unit.training import silent
 
-METHODS: tuple[Method, ...] = ("lora", "full")
-RATES = {"lora": 2e-2, "full": 1e-2}
+METHODS: tuple[Method, ...] = ("lora", "qlora", "full")
+RATES = {"lora": 2e-2, "qlora": 2e-2, "full": 1e-2}
 COLOURS = {"red": "stop", "green": "go", "blue": "swim"}
 
 
