@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from labkit.data.messages import Message
 from labkit.errors import UsageError
-from labkit.models.catalogue import BaseEntry, num_embedding_weights
+from labkit.models.catalogue import BaseEntry
 from labkit.models.chat_templates import TEMPLATES, choose_template
 from labkit.recipes._instruct_answer import Answerer
 from labkit.recipes.base import (
@@ -205,30 +205,12 @@ class Instruct:
         return see_rows(chat, rows, found, findings, table.path.name)
 
     def estimate(self, task: Task, summary: Mapping[str, Any], machine: Machine) -> Estimate:
+        from labkit.recipes._instruct_estimate import estimate
+
         config: Config = task.config
-        base, rows = task.base, summary["rows"]
-        # About 4 bytes of UTF-8 a token, and some that the template writes.
-        tokens_per_row = min(config.max_tokens, summary["mean_bytes"] / 4 + 20)
-        forward = 2 * base.num_parameters  # operations a token
-        passes = (3 if config.method == "full" else 2) * config.epochs
-        once = config.epochs * rows["validation"] + 2 * rows["held_out"]
-        flop = forward * tokens_per_row * (rows["train"] * passes + once)
-        flop += forward * 2 * _ANSWERS_SHOWN * config.max_answer_tokens
-        flop += forward * config.epochs * _SAMPLES * _SAMPLE_TOKENS
-        lora = 0.02 * config.lora_rank / 16  # of all weights, on all linear layers
-        trained = round(base.num_parameters * (1 if config.method == "full" else lora))
-        row_tokens = max(config.max_tokens, min(
-            config.row_tokens, config.batch_size * tokens_per_row))  # fmt: skip
-        activations = 4 * row_tokens * base.hidden_size * base.num_layers * 34
-        memory = 2**30 + _weights_bytes(base, config) + 20 * trained + round(activations)
-        saved = base.num_parameters if config.method == "full" or config.merge else trained
-        return Estimate(
-            memory_bytes=memory,
-            disk_bytes=4 * saved + 2 * 16 * trained,
-            duration_s=20 + flop / (0.35 * machine.flops),
-            basis=f"{flop / 1e12:.1f} TFLOP at 35 % of {machine.flops / 1e9:.0f} GFLOP/s, "
-            "and 20 s to start",
-        )
+        answered = 2 * _ANSWERS_SHOWN * config.max_answer_tokens
+        answered += config.epochs * _SAMPLES * _SAMPLE_TOKENS
+        return estimate(task, summary, machine, answered)
 
     def baselines(self, context: TrainContext) -> Mapping[str, Any]:
         from labkit.train.instruct import measure_base
@@ -288,23 +270,6 @@ def _read(path: Path, config: Config) -> "tuple[Table, Conversations, list[Findi
         raise UsageError(f"{error} {_advice(table)}") from error
     found, left_out = read_conversations(table, columns)
     return table, found, [*table.findings, *left_out]
-
-
-def _weights_bytes(base: BaseEntry, config: Config) -> int:
-    """What the base model's weights hold: 4 bytes each, where they are not in 4 bits.
-
-    Those are unpacked layer by layer, which leaves holes in a processor's memory: at most what
-    all of them would take, and at most 2 GiB, since glibc gives large blocks back.
-    """
-    from labkit.train.four_bits import BYTES_A_WEIGHT
-
-    whole = 4 * base.num_parameters
-    if config.method != "qlora":
-        return whole
-    embedded = num_embedding_weights(base)
-    packed = base.num_parameters - embedded
-    held = 4 * embedded + round(BYTES_A_WEIGHT * packed) + min(4 * packed, 2**31)
-    return held + (whole if config.merge else 0)  # which is added up beside it
 
 
 def _columns(config: Config) -> "Columns":
