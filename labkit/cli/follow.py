@@ -55,6 +55,7 @@ def _draw(progress: Progress, bar: TaskID, status: Status) -> None:
         ),
         f"{status.rows_per_second:.0f} rows/s" if status.rows_per_second else "",
         f"{status.tokens_per_second:.0f} tokens/s" if status.tokens_per_second else "",
+        f"{status.share_of_peak:.0%} of peak" if status.share_of_peak else "",
         f"{format_duration(status.seconds_left)} left" if status.seconds_left else "",
     ]
     progress.update(

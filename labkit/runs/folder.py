@@ -62,6 +62,8 @@ class Status:
     """Accuracy on the validation part of the frozen model's instant answer."""
     rows_per_second: float | None = None
     tokens_per_second: float | None = None
+    share_of_peak: float | None = None
+    """Of what the devices' matrix products reach, as far as the recipe knows its arithmetic."""
     seconds_left: float | None = None
     message: str = ""
     """Why it failed or stopped, and what to do."""

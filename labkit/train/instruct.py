@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from labkit.train.arithmetic import flop_per_epoch, peak_flops
 from labkit.train.chat import Chat, Messages, Seen
 from labkit.train.decoder import Method, add_adapters, load_decoder, stored_dtype
 from labkit.train.language_loss import LanguageLoss, LossSettings, measure
@@ -219,7 +220,20 @@ def _fit(
     objective = LanguageLoss(
         model, train, loss, tuning.workers, plans=plans, say=partial(_say, tuning)
     )
-    return tuning.fit(model, objective, validate)
+    return _telling_the_share(tuning, model, train).fit(model, objective, validate)
+
+
+def _telling_the_share(tuning: InstructTuning, model: Any, train: Sequence[Seen]) -> InstructTuning:
+    """It reports, beside tokens a second, how much of the devices' arithmetic that is."""
+    per_token = flop_per_epoch(model, train) / sum(seen.num_tokens for seen in train)
+    peak = tuning.workers.size * peak_flops(tuning.loop.device, tuning.loop.dtype)
+
+    def report(**said: Any) -> None:
+        if rate := said.get("tokens_per_second"):
+            said["share_of_peak"] = round(rate * per_token / peak, 3)
+        tuning.report(**said)
+
+    return replace(tuning, report=report)
 
 
 def _plans(tuning: InstructTuning, model: Any, train: Sequence[Seen]) -> Sequence[Plan]:

@@ -12,6 +12,7 @@ import torch
 
 from labkit.data.messages import Message
 from labkit.errors import LabkitError, UsageError
+from labkit.train.chat import Seen
 from labkit.train.checkpoint import Checkpoints
 from labkit.train.decoder import Method
 from labkit.train.instruct import (
@@ -112,6 +113,23 @@ def test_with_little_memory_it_computes_more_says_so_and_learns_the_same(
     assert any("it is tried, and may not fit" in message for message in said)
     for name, tensor in saved(roomy).items():
         torch.testing.assert_close(saved(tight)[name], tensor, rtol=1e-3, atol=1e-5)
+
+
+def test_it_tells_which_share_of_the_device_it_uses(
+    tuning: InstructTuning, monkeypatch: pytest.MonkeyPatch
+):
+    def million_a_token(model: Any, train: list[Seen]) -> float:
+        return 1e6 * sum(seen.num_tokens for seen in train)
+
+    monkeypatch.setattr("labkit.train.instruct.flop_per_epoch", million_a_token)
+    monkeypatch.setattr("labkit.train.instruct.peak_flops", lambda device, dtype: 1e10)
+    reports: list[dict[str, Any]] = []
+    assert tune(replace(tuning, report=lambda **said: reports.append(said)))
+    told = [report for report in reports if "tokens_per_second" in report]
+    assert told
+    for report in told:
+        share = report["tokens_per_second"] * 1e6 / 1e10
+        assert report["share_of_peak"] == pytest.approx(share, abs=5e-4)
 
 
 @pytest.mark.parametrize("method", METHODS)

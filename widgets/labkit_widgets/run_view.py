@@ -40,6 +40,8 @@ def status_view(status: Status) -> dict[str, Any]:
         figures.append(("Speed", f"{status.rows_per_second:,.0f} rows a second"))
     if status.tokens_per_second and not status.state.ended:
         figures.append(("Speed", f"{status.tokens_per_second:,.0f} tokens a second"))
+    if status.share_of_peak and not status.state.ended:
+        figures.append(("Of the device's arithmetic", percent(status.share_of_peak)))
     if status.seconds_left and status.state is RunState.TRAINING:
         figures.append(("Time left", f"about {format_duration(status.seconds_left)}"))
     if status.validation_accuracy is not None and not status.state.ended:
