@@ -4,6 +4,7 @@ Plain dataclasses at its edge; it runs where only torch, transformers and peft a
 nothing of recipes, runs or Ray.
 """
 
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -237,13 +238,16 @@ def _telling_the_share(tuning: InstructTuning, model: Any, train: Sequence[Seen]
 
 
 def _plans(tuning: InstructTuning, model: Any, train: Sequence[Seen]) -> Sequence[Plan]:
-    """From the fastest that has room on the device down to the leanest."""
+    """From the fastest that all workers have room for down to the leanest."""
     longest = max(seen.num_tokens for seen in train)
     plans = ladder(tuning.row_tokens, longest)
     needs = Needs(model, longest, tuning.loop.dtype)
-    room = room_bytes(tuning.loop.device)
-    if tuning.loop.device == "cpu":  # of a machine's memory each of its workers has a share
-        room //= tuning.workers.on_this_machine()
+    rooms = tuning.workers.everyone((platform.node(), room_bytes(tuning.loop.device)))
+    machines = [machine for machine, _ in rooms]
+    room = min(  # of a machine's memory each of its workers has a share
+        free // (machines.count(machine) if tuning.loop.device == "cpu" else 1)
+        for machine, free in rooms
+    )
     number, why = first_that_fits(plans, needs, room)
     if why:
         _say(tuning, why)

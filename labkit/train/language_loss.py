@@ -80,33 +80,31 @@ class LanguageLoss:
         Raises LabkitError naming the rows where the loss is no number, and where the device has
         too little memory for the leanest plan.
         """
-        while (total := self._backward(batch)) is None:
+        told_2 = self._backward(batch)
+        while told_2[1]:
             self._step_down()
-        if not math.isfinite(float(total)):  # so that all workers know of it
+            told_2 = self._backward(batch)
+        if not math.isfinite(told_2[0]):  # so that all workers know of it
             raise LabkitError(
                 f"Training came apart: the loss is no number, at {self._no_number(batch)}. Lower "
                 "learning_rate, or look at these rows. What was saved before is still good."
             )
-        return total
+        return told_2[0]
 
-    def _backward(self, batch: NDArray[np.int64]) -> Tensor | None:
-        """As `backward`; None, and no gradients, where a worker's memory was too small."""
+    def _backward(self, batch: NDArray[np.int64]) -> Tensor:
+        """Of all workers, on the processor: the loss, and how many of them ran out of memory."""
         num_learnt = sum(self.examples[n].num_learnt for n in batch)
-        total, short = torch.zeros((2, 1), device=self.settings.device)
+        told_2 = torch.zeros(2, device=self.settings.device)
         try:
             for chosen in self._rows(self.workers.share(self._longest_first(batch))):
-                total += self._row(chosen, num_learnt)
+                told_2[0] += self._row(chosen, num_learnt)
         except torch.OutOfMemoryError:
-            short += 1
+            told_2[1] = 1
         for parameter in self.trained:
             if parameter.grad is None:  # of a layer, or a worker, that this batch does not reach
                 parameter.grad = torch.zeros_like(parameter)
-        self.workers.add_up([*(p.grad for p in self.trained if p.grad is not None), total, short])
-        if not short:
-            return total[0]
-        for parameter in self.trained:
-            parameter.grad = None
-        return None
+        self.workers.add_up([*(p.grad for p in self.trained if p.grad is not None), told_2])
+        return told_2.cpu()
 
     def _row(self, chosen: Sequence[int], num_learnt: int) -> Tensor:
         """The part of the batch's loss that those examples have; adds their gradients."""
@@ -120,6 +118,8 @@ class LanguageLoss:
         return loss.detach()
 
     def _step_down(self) -> None:
+        for parameter in self.trained:
+            parameter.grad = None
         if self.settings.device != "cpu":
             torch.cuda.empty_cache()
         if len(self.plans) == 1:

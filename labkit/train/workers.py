@@ -4,12 +4,11 @@ The batch is the same whatever their number, and so is what is learnt from it: g
 summed over the whole batch, so that a run may go on with fewer workers than it began with.
 """
 
-import platform
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from torch._C._distributed_c10d import FileStore
 from torch.nn.parallel import DistributedDataParallel
 
+T = TypeVar("T")
 TIMEOUT = timedelta(hours=24)
 """How long one waits for another that reads the data first. Who dies is noticed at once."""
 
@@ -77,13 +77,13 @@ class Workers:
         """Until all are here."""
         self.agree(True)
 
-    def on_this_machine(self) -> int:
-        """How many of them run where this one does."""
+    def everyone(self, said: T) -> list[T]:
+        """What each of them says, by rank."""
         if self.size == 1:
-            return 1
-        all_: list[str | None] = [None] * self.size
-        dist.all_gather_object(all_, platform.node())
-        return all_.count(platform.node())
+            return [said]
+        all_: list[Any] = [None] * self.size
+        dist.all_gather_object(all_, said)
+        return all_
 
     def gather(
         self, count: int, compute: Callable[[NDArray[np.int64]], NDArray[np.float32]]
@@ -94,10 +94,9 @@ class Workers:
             return compute(rows_N)
         # A worker without rows still has to say what shape they would have had.
         mine = self.share(rows_N) if self.rank < count else rows_N[:1]
-        all_: list[Any] = [None] * self.size
-        dist.all_gather_object(all_, (mine, compute(mine)))
-        out = np.empty((count, *all_[0][1].shape[1:]), dtype=np.float32)
-        for rows, found in all_:
+        told = self.everyone((mine, compute(mine)))
+        out = np.empty((count, *told[0][1].shape[1:]), dtype=np.float32)
+        for rows, found in told:
             out[rows] = found
         return out
 
