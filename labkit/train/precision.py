@@ -6,7 +6,7 @@ from functools import cache
 import torch
 import torch.nn.functional as F
 
-_ROWS, _IN, _OUT = 1024, 384, 1536
+_OF_SMALL_ENCODER = (1024, 384, 1536)
 
 
 @cache
@@ -22,10 +22,16 @@ def training_dtype(device: str) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
-def matmul_flops(device: str, dtype: torch.dtype, repeats: int = 8) -> float:
-    """Floating-point operations a second of a product of the size of a small encoder's."""
-    rows = torch.randn(_ROWS, _IN, device=device).to(dtype)
-    weights = torch.randn(_OUT, _IN, device=device).to(dtype)
+def matmul_flops(
+    device: str,
+    dtype: torch.dtype,
+    repeats: int = 8,
+    shape: tuple[int, int, int] = _OF_SMALL_ENCODER,
+) -> float:
+    """Floating-point operations a second of a product: of rows, numbers in and numbers out."""
+    num_rows, num_in, num_out = shape
+    rows = torch.randn(num_rows, num_in, device=device).to(dtype)
+    weights = torch.randn(num_out, num_in, device=device).to(dtype)
     best = float("inf")
     for _ in range(repeats):
         start = time.perf_counter()
@@ -33,4 +39,4 @@ def matmul_flops(device: str, dtype: torch.dtype, repeats: int = 8) -> float:
         if device == "cuda":
             torch.cuda.synchronize()
         best = min(best, time.perf_counter() - start)
-    return 2 * _ROWS * _IN * _OUT / best
+    return 2 * num_rows * num_in * num_out / best
