@@ -42,7 +42,7 @@ check: $(VENV)/.test ## formatting, types, directions of imports, imports of eac
 	$(BIN)/lint-imports
 	TORCH="$(TORCH)" $(BIN)/python tests/extras.py
 
-bench: $(VENV)/.test ## speed and memory beside the peers, as ratios; about half an hour
+bench: $(VENV)/.bench ## speed and memory beside the peers, as ratios; about half an hour
 	$(BIN)/python -m tests.bench
 
 soak: $(VENV)/.test ## what repeats: 20 rounds of the faults, 10,000 attacks
@@ -79,4 +79,8 @@ $(VENV)/.run: constraints.txt pyproject.toml demo-model.txt spawners/proxy/packa
 
 $(VENV)/.test: $(VENV)/.run
 	$(PIP) -c constraints.txt -e '.[train,qlora,ray,hub,lab,test]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.test
+	$(PIP) -c constraints.txt -e '.[train,qlora,ray,hub,lab,test,bench]'
 	@touch $@

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 
 from labkit.errors import LabkitError, UsageError, did_you_mean
+from labkit.models.plain_weights import require_plain_weights
 from labkit.parsing import Written, parse, read_toml
 from labkit.paths import from_home, list_folder, private_folder, write_private
 
@@ -159,15 +160,6 @@ def inspect_folder(folder: Path, *, name: str | None = None) -> BaseEntry:
     }
     entry = parse(BaseEntry, found, source=f"the entry for {folder}")
     return entry.model_copy(update={"weights_sha256": hash_weights(folder)})
-
-
-def require_plain_weights(folder: Path, config: Mapping[str, Any]) -> None:
-    """Raises LabkitError where its config.json says that the weights were quantised."""
-    if config.get("quantization_config"):
-        raise LabkitError(
-            f"The weights in {folder} are quantised already (quantization_config in config.json). "
-            "Get those that they were made from; the method 'qlora' holds these in 4 bits."
-        )
 
 
 def num_embedding_weights(base: BaseEntry) -> int:

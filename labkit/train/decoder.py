@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from labkit.errors import LabkitError, UsageError
-from labkit.models.catalogue import require_plain_weights
+from labkit.models.plain_weights import require_plain_weights
 from labkit.train import four_bits
 from labkit.train.packing import Row
 

@@ -3,8 +3,8 @@
 Sections: `start` (commands, imports, a run's first step), `lab` (from a click to one's own
 Lab beside a bare hub), `slurm` (the same on a real Slurm beside plain batchspawner, and what
 many sessions cost), `ray` (a private Ray cluster of four nodes beside `ray symmetric-run`, TLS,
-memory, one node and two), `loop` (the training loop beside
-transformers' Trainer), `accuracy` (BANKING77 with the default settings). Called by
+memory, one node and two), `loop` (the training loop beside transformers' Trainer), `llm` (that
+of language models beside TRL), `accuracy` (BANKING77 with the default settings). Called by
 `make bench`; docs/benchmarks.md keeps what was seen.
 """
 
@@ -13,7 +13,7 @@ import logging
 import time
 
 from labkit.accelerators.cpu import num_cpus
-from tests.bench import accuracy, lab, loop, ray, slurm, start
+from tests.bench import accuracy, lab, llm, loop, ray, slurm, start
 from tests.bench.machine import describe
 from tests.bench.table import Table
 
@@ -23,6 +23,7 @@ SECTIONS = {
     "slurm": slurm.measure,
     "ray": ray.measure,
     "loop": loop.measure,
+    "llm": llm.measure,
     "accuracy": accuracy.measure,
 }
 

@@ -5,9 +5,6 @@ import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import count
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from labkit.demo import demo_weights
-from labkit.train.checkpoint import Checkpoints
 from labkit.train.dropout import use_byte_dropout
 from labkit.train.encoder import (
     TextClassifier,
@@ -25,12 +21,13 @@ from labkit.train.encoder import (
     start_head_from_means,
 )
 from labkit.train.label_loss import LabelLoss
-from labkit.train.loop import Hooks, LoopSettings, fit
+from labkit.train.loop import LoopSettings
 from labkit.train.precision import training_dtype
 from labkit.train.tokens import TokenRows, tokenize
 from labkit.train.tuning import TokenBatches
 from labkit.train.vocabulary import NarrowVocabulary
 from tests.bench import banking77
+from tests.bench.trainings import fit_alone, trainer_arguments
 
 MAX_TOKENS = 128
 
@@ -110,19 +107,7 @@ def train_ours(job: Job) -> Outcome:
     clock = _Clock()
     vocabulary = NarrowVocabulary(model.encoder, job.train)
     rows = TokenBatches(tokens=vocabulary.renumber(job.train), labels_N=job.labels_N)
-    always_better = count(0, -1)  # The last weights stay, as with the Trainer.
-    fit(
-        model,
-        LabelLoss(model, rows, job.settings),
-        job.settings,
-        checkpoints=_NoCheckpoints(Path()),
-        resume_from=None,
-        hooks=Hooks(
-            report=_silent,
-            should_stop=lambda: False,
-            validate=lambda: (float(next(always_better)), 0.0),
-        ),
-    )
+    fit_alone(model, LabelLoss(model, rows, job.settings), job.settings)
     vocabulary.restore()
     clock.stop()
     batches = rows.batches(job.settings.batch_size, (job.settings.seed, 0))
@@ -132,7 +117,13 @@ def train_ours(job: Job) -> Outcome:
 
 def train_by_trainer(job: Job, *, best: bool) -> Outcome:
     """With transformers' Trainer, at its defaults or as fast as its options make it."""
-    from transformers import AutoTokenizer, DataCollatorWithPadding, PrinterCallback, Trainer
+    from transformers import (
+        AutoTokenizer,
+        DataCollatorWithPadding,
+        PrinterCallback,
+        Trainer,
+        TrainingArguments,
+    )
 
     model = job.model("eager" if best else "sdpa")
     tokenizer = AutoTokenizer.from_pretrained(demo_weights(), local_files_only=True)
@@ -145,9 +136,11 @@ def train_by_trainer(job: Job, *, best: bool) -> Outcome:
     with_loss = _WithLoss(model, job.settings.label_smoothing)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        sampling = "group_by_length" if best else "random"
+        arguments = trainer_arguments(job.settings, folder, train_sampling_strategy=sampling)
         trainer = Trainer(
             model=with_loss,
-            args=_arguments(job, folder, best=best),
+            args=TrainingArguments(**arguments),
             train_dataset=rows,  # type: ignore[arg-type]
             data_collator=DataCollatorWithPadding(tokenizer),
         )
@@ -156,28 +149,6 @@ def train_by_trainer(job: Job, *, best: bool) -> Outcome:
         trainer.train()
         clock.stop()
     return clock.outcome(job, model, with_loss.num_tokens)
-
-
-def _arguments(job: Job, folder: str, *, best: bool) -> Any:
-    from transformers import TrainingArguments
-
-    settings = job.settings
-    return TrainingArguments(
-        output_dir=folder,
-        per_device_train_batch_size=settings.batch_size,
-        num_train_epochs=settings.num_epochs,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        warmup_steps=settings.warmup_share,
-        bf16=settings.dtype == torch.bfloat16,
-        seed=settings.seed,
-        use_cpu=True,
-        save_strategy="no",
-        logging_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-        train_sampling_strategy="group_by_length" if best else "random",
-    )
 
 
 class _WithLoss(nn.Module):
@@ -199,11 +170,6 @@ class _WithLoss(nn.Module):
         return {"loss": smoothed, "logits": logits_BL}
 
 
-class _NoCheckpoints(Checkpoints):
-    def save(self, step: int, tensors: object, state: object) -> Path:
-        return self.folder
-
-
 class _Clock:
     def __init__(self) -> None:
         self.wall, self.processor = time.perf_counter(), time.process_time()
@@ -223,7 +189,3 @@ class _Clock:
             padding=num_tokens / (len(job.train.ids) * num_epochs),
             accuracy=float((answers_N == job.test_labels_N).mean()),
         )
-
-
-def _silent(**_: Any) -> None:
-    pass
