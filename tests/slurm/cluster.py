@@ -333,3 +333,15 @@ def inner(process: subprocess.Popen[bytes]) -> psutil.Process:
     if not children:
         raise psutil.NoSuchProcess(process.pid)
     return children[0]
+
+
+@contextmanager
+def paused(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """The command does nothing until the `with` ends."""
+    command, parent = inner(process), psutil.Process(process.pid)
+    command.suspend()
+    try:
+        yield
+    finally:
+        command.resume()
+        parent.resume()  # nsenter stops itself with what it has started

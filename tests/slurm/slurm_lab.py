@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.hub.real_lab import Browser, free_ports
-from tests.slurm.cluster import SlurmCluster, inner
+from tests.slurm.cluster import SlurmCluster, paused
 from tests.waiting import wait_for
 
 PEOPLE = ("alice", "bob", "carol")
@@ -135,13 +135,10 @@ class SlurmLab:
     @contextmanager
     def without_hub(self) -> Iterator[None]:
         """kill -9; another is in its place after the end of the `with`, and not before."""
-        before, keeper = self._child("hub"), inner(self.process)
-        keeper.suspend()  # so that it starts no hub meanwhile
-        try:
+        before = self._child("hub")
+        with paused(self.process):  # so that it starts no hub meanwhile
             self.cluster.output(["kill", "-9", str(before)])
             yield
-        finally:
-            keeper.resume()
         wait_for(lambda: self._child("hub") != before, "a new hub")
         wait_for(Browser(self.base).ready, "the lab", seen=self.hub_log)
 
