@@ -195,6 +195,7 @@ def test_nodes_reach_the_hub_and_have_disks_of_their_own(cluster: SlurmCluster):
     cluster.run(["touch", "/tmp/labkit-of-n1"], node="n1", user="bob")
     assert cluster.run(["test", "-e", "/tmp/labkit-of-n1"], node="n2").returncode == 1
     assert not Path("/tmp/labkit-of-n1").exists()
+    cluster.run(["rm", "/tmp/labkit-of-n1"], node="n1")
 
 
 def test_a_disk_may_hang_or_be_full(cluster: SlurmCluster):
