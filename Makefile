@@ -42,7 +42,7 @@ check: $(VENV)/.test ## formatting, types, directions of imports, imports of eac
 	$(BIN)/lint-imports
 	TORCH="$(TORCH)" $(BIN)/python tests/extras.py
 
-bench: $(VENV)/.bench ## speed and memory beside the peers, as ratios; about half an hour
+bench: $(VENV)/.bench ## speed and memory beside the peers, as ratios; about an hour
 	$(BIN)/python -m tests.bench
 
 soak: $(VENV)/.test ## what repeats: 20 rounds of the faults, 10,000 attacks

@@ -62,6 +62,12 @@ def load_tokenizer(folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(folder, **_LOCAL)
 
 
+def weights_dtype(method: Method, dtype: torch.dtype) -> torch.dtype:
+    """The number format of a base model that is tuned by that method, computed in `dtype`."""
+    # What is frozen needs no more digits than are computed with.
+    return torch.float32 if method == "full" else dtype
+
+
 def stored_dtype(folder: Path) -> torch.dtype:
     """The number format that the folder's weights are kept in; float32 where it does not say."""
     config = _config(folder)

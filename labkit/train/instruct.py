@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 
 from labkit.train.arithmetic import flop_per_epoch, peak_flops
 from labkit.train.chat import Chat, Messages, Seen
-from labkit.train.decoder import Method, add_adapters, load_decoder, stored_dtype
+from labkit.train.decoder import (
+    Method,
+    add_adapters,
+    load_decoder,
+    stored_dtype,
+    weights_dtype,
+)
 from labkit.train.language_loss import LanguageLoss, LossSettings, measure
 from labkit.train.language_model import (
     LanguageCard,
@@ -63,12 +69,7 @@ class InstructTuning(AnyTuning):
 
     @property
     def loss(self) -> LossSettings:
-        return LossSettings(
-            batch_size=self.loop.batch_size,
-            row_tokens=self.row_tokens,
-            device=self.loop.device,
-            dtype=self.loop.dtype,
-        )
+        return LossSettings.of(self.loop, self.row_tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +92,10 @@ def tune(tuning: InstructTuning) -> bool:
     Returns False where it was asked to stop and left a checkpoint instead.
     """
     tuning.report(phase="loading the base model")
+    # While the device is empty: it takes a gigabyte there.
+    peak = tuning.workers.size * peak_flops(tuning.loop.device, tuning.loop.dtype)
     torch.manual_seed(tuning.loop.seed)
-    # What is frozen needs no more digits than are computed with.
-    dtype = torch.float32 if tuning.method == "full" else tuning.loop.dtype
+    dtype = weights_dtype(tuning.method, tuning.loop.dtype)
     model, tokenizer = load_decoder(tuning.base, dtype, tuning.four_bits_on)
     chat = Chat(tokenizer=tokenizer, template=tuning.template, max_tokens=tuning.max_tokens)
     train = _read(chat, tuning.train, "training")
@@ -108,7 +110,8 @@ def tune(tuning: InstructTuning) -> bool:
     model.to(tuning.loop.device)
     tuning.report(phase="training")
     learning = LanguageModel(model=model, chat=chat, stop_ids=stop_ids)
-    if not _fit(tuning, learning, train.examples, validation.examples):
+    telling = _telling_the_share(tuning, model, train.examples, peak)
+    if not _fit(telling, learning, train.examples, validation.examples):
         return False
     if tuning.workers.is_first:
         tuning.report(phase="saving the model")
@@ -221,13 +224,15 @@ def _fit(
     objective = LanguageLoss(
         model, train, loss, tuning.workers, plans=plans, say=partial(_say, tuning)
     )
-    return _telling_the_share(tuning, model, train).fit(model, objective, validate)
+    return tuning.fit(model, objective, validate)
 
 
-def _telling_the_share(tuning: InstructTuning, model: Any, train: Sequence[Seen]) -> InstructTuning:
-    """It reports, beside tokens a second, how much of the devices' arithmetic that is."""
+def _telling_the_share(
+    tuning: InstructTuning, model: Any, train: Sequence[Seen], peak: float
+) -> InstructTuning:
+    """It reports, beside tokens a second, how much of the devices' arithmetic that is: of `peak`
+    operations a second."""
     per_token = flop_per_epoch(model, train) / sum(seen.num_tokens for seen in train)
-    peak = tuning.workers.size * peak_flops(tuning.loop.device, tuning.loop.dtype)
 
     def report(**said: Any) -> None:
         if rate := said.get("tokens_per_second"):

@@ -21,6 +21,7 @@ from labkit.train import packed_attention
 from labkit.train.chat import Seen
 from labkit.train.decoder import attending_by, states_of
 from labkit.train.encoder import autocast
+from labkit.train.loop import LoopSettings
 from labkit.train.packing import best_fit, lay_out
 from labkit.train.plan import Plan
 from labkit.train.token_loss import loss_sum, token_losses
@@ -35,6 +36,13 @@ class LossSettings:
     """How many tokens go through the model at a time; a longer example goes alone."""
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
+
+    @classmethod
+    def of(cls, loop: LoopSettings, row_tokens: int) -> "LossSettings":
+        """Those of a loop that is told the same."""
+        return cls(
+            batch_size=loop.batch_size, row_tokens=row_tokens, device=loop.device, dtype=loop.dtype
+        )
 
 
 def _nothing(message: str) -> None:

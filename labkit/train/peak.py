@@ -64,7 +64,7 @@ class Allocated(TorchDispatchMode):
         given = {_storage(tensor)._cdata for tensor in _tensors((args, kwargs))}
         for tensor in _tensors(out):
             storage = _storage(tensor)
-            if storage._cdata not in self._alive | given:
+            if storage._cdata not in self._alive and storage._cdata not in given:
                 self._made(storage)
         return out
 

@@ -27,6 +27,8 @@ ENOUGH_TOKENS = 2048
 """A row of so many keeps a device busy: with less at a time it would stand idle in between."""
 SPARE = 0.1
 """Share of the free memory that is left alone: what an allocator cannot use, and the error."""
+_RECOMPUTES = {4: "every fourth block", 2: "every second block", 1: "each block"}
+"""Of so many blocks one is computed twice, from the fastest to the leanest; and in words."""
 _SHORT, _LONG = 64, 192
 _ADAM_BYTES = 8
 """AdamW's two moments of each trained weight, in float32."""
@@ -43,8 +45,8 @@ class Plan:
     backward pass; 0 for none."""
 
     def __str__(self) -> str:
-        how = {0: "", 1: ", each block computed twice"}
-        twice = how.get(self.recompute_every, f", each {self.recompute_every}th block twice")
+        which = _RECOMPUTES.get(self.recompute_every)
+        twice = f", {which} computed twice" if which else ""
         return f"{self.row_tokens:,} tokens at a time{twice}"
 
     def take(self, model: Any) -> None:
@@ -62,7 +64,7 @@ def ladder(row_tokens: int, longest: int) -> list[Plan]:
     while (half := plans[-1].row_tokens // 2) >= max(longest, ENOUGH_TOKENS):
         plans.append(Plan(row_tokens=half))
     least = plans[-1].row_tokens
-    plans += [Plan(row_tokens=least, recompute_every=every) for every in (4, 2, 1)]
+    plans += [Plan(row_tokens=least, recompute_every=every) for every in _RECOMPUTES]
     while plans[-1].row_tokens > longest:
         half = max(longest, plans[-1].row_tokens // 2)
         plans.append(Plan(row_tokens=half, recompute_every=1))

@@ -15,7 +15,7 @@ import torch
 
 from labkit.data.messages import Message
 from labkit.train.chat import Chat, Seen
-from labkit.train.decoder import Method, load_decoder, load_tokenizer
+from labkit.train.decoder import Method, load_decoder, load_tokenizer, weights_dtype
 from labkit.train.loop import LoopSettings
 from labkit.train.precision import training_dtype
 from labkit.train.talks import Talks, read_part
@@ -90,7 +90,7 @@ def job_of_toy(base: Path, method: Method, num_examples: int, num_held_out: int 
     drawn = [examples[n] for n in order]
     dtype = training_dtype("cpu")
     return Job(
-        build=lambda: load_decoder(base, _weights_dtype(method, dtype))[0],
+        build=lambda: load_decoder(base, weights_dtype(method, dtype))[0],
         method=method,
         examples=drawn[num_held_out:],
         held_out=drawn[:num_held_out],
@@ -113,7 +113,7 @@ def job_of_size(size: Size, device: str, method: Method | None, num_steps: int) 
     num_rows = size.batch_size * num_steps
     rows = random_rows(num_rows + 2, size.length, size.shape["vocab_size"], seed=0)
     return Job(
-        build=partial(random_model, size, device, _weights_dtype(method, dtype)),
+        build=partial(random_model, size, device, weights_dtype(method, dtype)),
         method=method,
         examples=rows[2:],
         held_out=rows[:2],
@@ -129,11 +129,6 @@ def job_of_size(size: Size, device: str, method: Method | None, num_steps: int) 
         ),
         num_warm_up=size.batch_size * size.num_warm_up,
     )
-
-
-def _weights_dtype(method: Method, dtype: torch.dtype) -> torch.dtype:
-    """As `labkit.train.instruct` loads a base model."""
-    return dtype if method == "lora" else torch.float32
 
 
 def random_model(size: Size, device: str, dtype: torch.dtype) -> Any:

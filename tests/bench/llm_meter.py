@@ -37,17 +37,12 @@ class Job:
 
     @property
     def loss(self) -> LossSettings:
-        return LossSettings(
-            batch_size=self.loop.batch_size,
-            row_tokens=self.row_tokens,
-            device=self.loop.device,
-            dtype=self.loop.dtype,
-        )
+        return LossSettings.of(self.loop, self.row_tokens)
 
     @property
     def lengths(self) -> Sequence[int]:
         """The tokens of each example, without what is cut off."""
-        return [len(seen.ids_T) - seen.num_cut for seen in self.examples]
+        return [seen.num_tokens for seen in self.examples]
 
     @property
     def num_tokens(self) -> int:

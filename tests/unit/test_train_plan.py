@@ -51,6 +51,11 @@ def test_the_ladder_goes_from_whole_rows_down_to_one_example_with_all_computed_t
     busy = [plan.row_tokens for plan in plans if plan.recompute_every == 0]
     assert busy == [8192, 4096, 2048], "a device is kept busy before a block is computed twice"
     assert [plan.recompute_every for plan in plans if plan.row_tokens == 2048] == [0, 4, 2, 1]
+    assert [str(plan) for plan in plans[2:5]] == [
+        "2,048 tokens at a time",
+        "2,048 tokens at a time, every fourth block computed twice",
+        "2,048 tokens at a time, every second block computed twice",
+    ]
 
 
 @pytest.mark.parametrize(
