@@ -98,11 +98,8 @@ def clicks(lab: SlurmLab, contenders: Mapping[str, Contender], repeats: int) -> 
     ]
     columns = ["", "seconds, median", f"of {PLAIN}", "all"]
     yield Table(TITLE, columns, rows, [f"Goal: at most {GOAL_RATIO:.2f} ×."])
-    rows = [
-        [name, f"{statistics.median(each):.2f}", spread(each)]
-        for name in stages[0]
-        if (each := [stage[name] for stage in stages])
-    ]
+    taken = {name: [stage[name] for stage in stages] for name in stages[0]}
+    rows = [[name, f"{statistics.median(each):.2f}", spread(each)] for name, each in taken.items()]
     yield Table("Where the time of labkit goes", ["until", "seconds, median", "all"], rows)
 
 

@@ -267,6 +267,11 @@ class SlurmCluster:
         query = ["sinfo", "--noheader", "--partition=gpu", f"--nodes={node}", "--format=%T"]
         return self.output(query)
 
+    def nodes_of(self, job: str) -> list[str]:
+        """Those of the job of that name; none where it does not run."""
+        names = self.output(["squeue", "--noheader", f"--name={job}", "--format=%N"])
+        return self.output(["scontrol", "show", "hostnames", names]).split() if names else []
+
     def left_by(self, user: str) -> dict[str, str]:
         """Processes of theirs, and what of theirs is in /tmp or shared memory, on each node."""
         look = f"pgrep -u {user} -a; find /tmp /dev/shm -mindepth 1 -maxdepth 1 -user {user}"

@@ -31,3 +31,12 @@ def readable(cluster: SlurmCluster, node: str, *, of: str, by: str) -> str:
     find = ["find", "/tmp", "/dev/shm", "-mindepth", "1", "-user", of]
     opens = ["(", "-readable", "-o", "-writable", "-o", "-type", "d", "-executable", ")"]
     return cluster.run([*find, *opens], user=by, node=node).stdout
+
+
+def gets_nowhere(cluster: SlurmCluster, node: str, *, of: str, by: str) -> dict[str, str]:
+    """That each port of Ray's on the node refuses `by`, and no file of the other's is open to
+    them; what the ports said."""
+    said = knocks(cluster, node, user=by)
+    assert set(said.values()) <= {"refused", "401", "405"} and "refused" in said.values(), said
+    assert readable(cluster, node, of=of, by=by) == ""
+    return said

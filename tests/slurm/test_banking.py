@@ -14,7 +14,7 @@ from tests.bench import banking77
 from tests.browser.conftest import need_chromium
 from tests.hub.person import chromium, person_at
 from tests.slurm.cluster import SlurmCluster
-from tests.slurm.neighbour import knocks, readable
+from tests.slurm.neighbour import gets_nowhere
 from tests.slurm.slurm_lab import SlurmLab, own
 from tests.slurm.terminal import Terminal
 from tests.slurm.test_journey import WRITE_NOTEBOOK, give_back, give_demo_model, job_names, runs_of
@@ -63,12 +63,6 @@ def give_intents(lab: SlurmLab, name: str) -> None:
     own(folder, lab.cluster.home(name))
 
 
-def bob_gets_nowhere(lab: SlurmLab, node: str) -> None:
-    said = knocks(lab.cluster, node, user="bob")
-    assert set(said.values()) <= {"refused", "401", "405"} and "refused" in said.values(), said
-    assert readable(lab.cluster, node, of="alice", by="bob") == ""
-
-
 def test_a_run_from_a_browser_whose_node_is_cut_off_is_as_good_as_that_of_one_node(
     lab: SlurmLab, tmp_path: Path
 ):
@@ -91,14 +85,14 @@ def test_a_run_from_a_browser_whose_node_is_cut_off_is_as_good_as_that_of_one_no
         give_back(lab, alice)  # the run outlives the session
     first, second = (run / "attempts" / number / "checkpoints" for number in "12")
     wait_for(lambda: list(first.glob("step-*")), "a checkpoint", 240)
-    *kept, lost = nodes_of(lab, run)
+    *kept, lost = cluster.nodes_of(run.name)
     for node in (*kept, lost):
-        bob_gets_nowhere(lab, node)
+        gets_nowhere(cluster, node, of="alice", by="bob")
     cluster.cut(lost)  # what runs there runs on, and writes where it did
     try:
         wait_for(lambda: list(second.glob("step-*")), "it to go on", 240)
         for node in kept:
-            bob_gets_nowhere(lab, node)
+            gets_nowhere(cluster, node, of="alice", by="bob")
     finally:
         cluster.heal(lost)
     three = terminal.json("run", "show", "bank", "--wait")
@@ -110,8 +104,3 @@ def test_a_run_from_a_browser_whose_node_is_cut_off_is_as_good_as_that_of_one_no
     print(f"one node {one['accuracy']:.3f}, three of which one was lost {three['accuracy']:.3f}")
     assert one["state"] == "done" and one["accuracy"] > 0.9
     assert abs(three["accuracy"] - one["accuracy"]) < WITHIN
-
-
-def nodes_of(lab: SlurmLab, run: Path) -> list[str]:
-    names = lab.cluster.output(["squeue", "--noheader", f"--name={run.name}", "--format=%N"])
-    return lab.cluster.output(["scontrol", "show", "hostnames", names]).split()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.slurm.cluster import SlurmCluster
-from tests.slurm.neighbour import knocks, readable
+from tests.slurm.neighbour import gets_nowhere
 from tests.slurm.slurm_lab import SlurmLab, own
 from tests.slurm.terminal import Terminal
 from tests.waiting import wait_for
@@ -132,9 +132,7 @@ def test_attach_is_for_the_owner_alone_and_stop_leaves_nothing(alice: Terminal, 
     with ThreadPoolExecutor() as pool:
         assert list(pool.map(knock, doors)) == ["OUT"] * len(doors)
     for node in view["nodes"]:
-        said = knocks(alice.cluster, node, user="bob")
-        assert set(said.values()) <= {"refused", "401", "405"}, said
-        assert readable(alice.cluster, node, of="alice", by="bob") == ""
+        said = gets_nowhere(alice.cluster, node, of="alice", by="bob")
         # Raylet, its object manager and a worker, at the least; and an agent.
         assert list(said.values()).count("refused") >= 3 and "401" in said.values()
     assert alice.json("ray", "status", "held")["state"] == "running"
@@ -160,9 +158,7 @@ def test_two_people_have_clusters_on_one_node_at_once_and_neither_meets_the_othe
     assert alices["cpus"] == bobs["cpus"] == 1, "each sees a cluster of its own"
     (node,) = alices["hosts"]
     for of, by in (("alice", "bob"), ("bob", "alice")):
-        said = knocks(alice.cluster, node, user=by)
-        assert set(said.values()) <= {"refused", "401", "405"} and "refused" in said.values(), said
-        assert readable(alice.cluster, node, of=of, by=by) == ""
+        gets_nowhere(alice.cluster, node, of=of, by=by)
     for person in people:
         assert person.json("ray", "status", name)["state"] == "running"
         person.labkit("ray", "stop", name)

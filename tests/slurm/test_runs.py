@@ -12,7 +12,7 @@ import pytest
 
 from labkit.schedulers._slurm_nodes import values_of
 from tests.slurm.cluster import SlurmCluster
-from tests.slurm.neighbour import knocks, readable
+from tests.slurm.neighbour import gets_nowhere
 from tests.slurm.terminal import Terminal, terminal_with_model
 from tests.waiting import wait_for
 
@@ -118,9 +118,7 @@ def begin(alice: Terminal, *given: str, name: str) -> Path:
 
 
 def nodes_of(alice: Terminal, folder: Path) -> list[str]:
-    query = ["squeue", "--noheader", f"--name={folder.name}", "--format=%N"]
-    names = alice.cluster.output(query)
-    return alice.cluster.output(["scontrol", "show", "hostnames", names]).split() if names else []
+    return alice.cluster.nodes_of(folder.name)
 
 
 def restarts(alice: Terminal, folder: Path) -> int:
@@ -143,9 +141,7 @@ def test_a_run_that_loses_a_node_goes_on_with_those_left_may_be_stopped_and_resu
     folder = begin(alice, "--nodes=3", "--epochs=8", name=name)
     *_, lost = nodes = nodes_of(alice, folder)
     for node in nodes:  # before it is lost, bob tries what is there
-        said = knocks(alice.cluster, node, user="bob")
-        assert set(said.values()) <= {"refused", "401", "405"} and "refused" in said.values(), said
-        assert readable(alice.cluster, node, of="alice", by="bob") == ""
+        gets_nowhere(alice.cluster, node, of="alice", by="bob")
     alice.cluster.crash(lost)
     try:
         second = folder / "attempts" / "2"
