@@ -11,7 +11,9 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from labkit_spawners.ask_hub import ask_hub, keep_certificates, trust_ours_alone
@@ -46,8 +48,7 @@ def put_start_notebook(home: Path) -> None:
 
 def serve() -> None:
     """Run Jupyter's server for one person of a hub, until it ends."""
-    trust_ours_alone()
-    run = singleuser()
+    run = server()
     sys.argv = [
         "jupyterhub-singleuser",
         f"--ServerApp.root_dir={os.environ['HOME']}",
@@ -60,6 +61,13 @@ def serve() -> None:
         f"--LanguageServerManager.node_roots={[str(Path(sys.prefix) / 'lib')]}",
     ]
     run()
+
+
+def server() -> Callable[[], Any]:
+    """What `jupyterhub-singleuser` runs, which trusts our certificates alone."""
+    run = singleuser()  # first: what is imported by then is imported with all of the hub's half
+    trust_ours_alone()
+    return run
 
 
 def free_port(host: str) -> int:

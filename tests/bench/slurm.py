@@ -77,15 +77,17 @@ def side_by_side(cluster: SlurmCluster, repeats: int) -> Iterator[Table]:
 def clicks(lab: SlurmLab, contenders: Mapping[str, Contender], repeats: int) -> Iterator[Table]:
     """In turns, each while no session of the other's still ends.
 
-    Slurm looks at batch jobs once a second, so each click comes at any moment of that second.
+    Slurm looks at batch jobs once a second. So clicks come at moments that are spread evenly over
+    that second, in random order, and both hubs' at the same ones.
     """
-    moment = random.Random(0)
+    moments = [SLURM_LOOKS_EVERY_S * n / repeats for n in range(repeats)]
+    random.Random(0).shuffle(moments)
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     stages: list[dict[str, float]] = []
-    for _ in range(repeats):
+    for moment in moments:
         for name, contender in contenders.items():
-            time.sleep(moment.uniform(0, SLURM_LOOKS_EVERY_S))
-            clicked = datetime.now().timestamp()
+            time.sleep((moment - time.time()) % SLURM_LOOKS_EVERY_S)
+            clicked = time.time()
             seconds[name].append(contender.click())
             if name == "labkit":
                 stages.append(stages_of(lab, clicked, clicked + seconds[name][-1]))

@@ -11,10 +11,10 @@ pytest.importorskip("jupyterlab")
 
 LOOK = """
 import json, sys
-from labkit_spawners import lean
+from labkit_spawners import launcher, lean
 
 {before}
-main = lean.singleuser()
+main = launcher.server()
 heavy = ("sqlalchemy", "alembic", "jupyterhub.orm", "httpx", "jupyterlab.extensions.pypi")
 imported = [name for name in heavy if name in sys.modules]
 from jupyterhub import orm
