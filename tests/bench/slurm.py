@@ -55,7 +55,7 @@ def measure(*, quick: bool, threads: int, seeds: int) -> Iterator[Table]:
     with SlurmCluster().running() as cluster:
         yield from side_by_side(cluster, repeats=3 if quick else 9)
     with SlurmCluster(cores=slurm_calls.CORES).running() as cluster:
-        sessions, seconds = ([3, 10], 40) if quick else ([10, 100, 300], 60)
+        sessions, seconds = ([3, 10], 40) if quick else ([10, 100, 300], 120)
         yield from slurm_calls.measure(cluster, sessions=sessions, seconds=seconds)
     with SlurmCluster().running() as cluster:
         people, size, rounds, seconds = (60, 20, 2, 20) if quick else (1000, 100, 3, 60)

@@ -16,7 +16,7 @@ from tests.hub.real_lab import Browser
 from tests.slurm import stub_jupyter
 from tests.slurm.cluster import SlurmCluster
 from tests.slurm.plain_hub import PlainHub
-from tests.slurm.slurm_lab import write_as_root
+from tests.slurm.slurm_lab import at_shipped_pace, write_as_root
 from tests.waiting import wait_for
 
 TITLE = "What sessions that run ask of Slurm's controller"
@@ -62,7 +62,8 @@ def measure(cluster: SlurmCluster, *, sessions: list[int], seconds: float) -> It
         "alice": PlainHub(cluster, ours=False, profile="notebook", more=theirs),
     }
     settings = cluster.folder / "etc" / "labkit" / "labkit.toml"
-    settings.write_text(settings.read_text() + SETTINGS.format(stub=stub.parent))
+    text = at_shipped_pace(settings.read_text())
+    settings.write_text(text + SETTINGS.format(stub=stub.parent))
     rows = []
     with ExitStack() as running:
         browsers = {

@@ -25,6 +25,7 @@ from tests.slurm.cluster import SlurmCluster, inner
 from tests.slurm.fake_slurm import QUERIES, SHOWN, calls, make_fake_slurm
 from tests.slurm.plain_hub import PlainHub
 from tests.slurm.slurm_commands import Slurm
+from tests.slurm.slurm_lab import at_shipped_pace
 from tests.waiting import wait_for
 
 GOAL_QUERIES, GOAL_RATIO = 12, 1.3
@@ -96,8 +97,7 @@ def measure(
         ]  # fmt: skip
         settings = cluster.folder / "etc" / "labkit" / "labkit.toml"
         text = (
-            settings.read_text()
-            .replace("queries_a_minute = 120", f"queries_a_minute = {GOAL_QUERIES}")
+            at_shipped_pace(settings.read_text())
             .replace('scheduler = "slurm"', f'scheduler = "slurm"\ncommands = "{folder / "bin"}"')
             .replace("[hub]", "[hub]\ninternal_ssl = false")
         )
