@@ -53,6 +53,15 @@ class Environment(_Part):
     """Variables with their values, for every job."""
 
 
+class DeviceType(_Part):
+    """What one device of a type has, for saying which models fit on it."""
+
+    memory: MemoryBytes | None = Field(default=None, ge=2**28)
+    """Memory of one device, of one slice of it or of one share, as in '80 GB'."""
+    bfloat16: bool = True
+    """Whether it computes in bfloat16, as NVIDIA's do from Ampere (A100) on."""
+
+
 class Cluster(BaseModel):
     """One scheduler; its own keys are kept in `model_extra` and read by the scheduler."""
 
@@ -60,6 +69,8 @@ class Cluster(BaseModel):
 
     scheduler: str = "local"
     """The scheduler's name: 'local' or 'slurm'."""
+    devices: dict[str, DeviceType] = Field(default_factory=dict)
+    """Its types of device, as the cluster names them; 'shard' is one share of a GPU."""
 
 
 Module = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.+/-]*$", max_length=100)]

@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from labkit.clusters import open_cluster
-from labkit.errors import LabkitError, UsageError
+from labkit.errors import LabkitError, UsageError, did_you_mean, known_names
 from labkit.schedulers.base import (
     Access,
     CanBeChecked,
@@ -24,7 +24,7 @@ from labkit.schedulers.base import (
     JobSpec,
     Scheduler,
 )
-from labkit.settings import Profile, Site
+from labkit.settings import Cluster, Profile, Site
 from labkit_spawners.configure import refuse_unsafe
 from labkit_spawners.options import SessionOptions
 from labkit_spawners.session_job import resources_of, unix_home
@@ -55,8 +55,11 @@ async def check_site(site: Site, *, people: Sequence[str], hub_user: str = "") -
         if isinstance(scheduler, CanBeChecked):
             jobs = {name: job_of(profile) for name, profile in profiles.items()}
             found += await scheduler.check(cluster, jobs, hub_user)
-        for what, names in (await _names(scheduler)).items():
+        there = await _names(scheduler)
+        for what, names in there.items():
             known.setdefault(what, set()).update(names)
+        if there:
+            found += _devices_described(cluster, settings, there["devices"])
         if settings.scheduler != "local":
             found += await _check_nodes(cluster, scheduler)
             found += await _check_people(site, profiles, homes, hub_user)
@@ -117,6 +120,18 @@ async def _names(scheduler: Scheduler) -> dict[str, Sequence[str]]:
         "accounts": named.accounts,
         "reservations": named.reservations,
     }
+
+
+def _devices_described(cluster: str, settings: Cluster, there: Sequence[str]) -> Iterator[Finding]:
+    """What the site says of a type of device that no node has is of no use."""
+    for name in settings.devices:
+        if name not in there:
+            yield Finding(
+                key=f"clusters.{cluster}.devices.{name}",
+                found="no node has it",
+                fix=f"It is not looked at.{did_you_mean(name, there)} There: {known_names(there)}.",
+                needed=False,
+            )
 
 
 async def _check_nodes(cluster: str, scheduler: Scheduler) -> list[Finding]:

@@ -9,6 +9,7 @@ from labkit.clusters import open_cluster
 from labkit.errors import LabkitError, UsageError
 from labkit.settings import (
     BUILT_IN,
+    DeviceType,
     Environment,
     Hub,
     Limits,
@@ -46,6 +47,10 @@ num_gpus = 0
 
 [clusters.there]
 scheduler = "local"
+
+[clusters.there.devices]
+h100 = {memory = "80 GB"}
+v100 = {memory = "32 GB", bfloat16 = false}
 
 [hub]
 address = "0.0.0.0"
@@ -174,6 +179,7 @@ def test_the_example_has_every_key():
     given = tomllib.loads(EVERY_KEY)
     assert given.keys() == Site.model_fields.keys() - {"settings"}
     assert given["environment"].keys() == Environment.model_fields.keys()
+    assert given["clusters"]["there"]["devices"]["v100"].keys() == DeviceType.model_fields.keys()
     assert given["hub"].keys() == Hub.model_fields.keys()
     assert given["limits"]["students"].keys() == Limits.model_fields.keys()
     assert given["profiles"]["gpu"].keys() == Profile.model_fields.keys()

@@ -49,6 +49,13 @@ def test_limits_that_name_what_is_not_there(labkit, site):
     assert wrong["limits.few.devices"] == "No cluster has it. Allowed: none."
 
 
+def test_a_type_of_device_that_is_not_there_is_told_and_harms_nothing(labkit, site):
+    add(site, f'{USERS}\n[clusters.here.devices]\nh100 = {{ memory = "80 GB" }}\n')
+    said = labkit("site", "check")
+    assert said.code == 0, said
+    assert "! clusters.here.devices.h100: no node has it" in said.out and "There: none." in said.out
+
+
 def test_a_lab_that_would_not_start(labkit, site):
     said = labkit("site", "check")
     assert said.code == 1
