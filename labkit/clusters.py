@@ -5,17 +5,18 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from labkit.errors import LabkitError, UsageError
 from labkit.parsing import parse
 from labkit.paths import private_folder
 from labkit.schedulers import SCHEDULERS
-from labkit.schedulers.base import JobEnd, JobInfo, Scheduler
+from labkit.schedulers.base import JobEnd, JobInfo, Scheduler, SchedulerPlugin
 from labkit.settings import Site
 
 
-def open_cluster(site: Site, name: str | None = None) -> Scheduler:
-    """The scheduler of the named cluster of the site, or of its first.
+def plugin_of(site: Site, name: str) -> tuple[SchedulerPlugin, Any]:
+    """The plug-in of the named cluster's scheduler, with that scheduler's settings.
 
     Raises UsageError naming the key path where the cluster's part of the settings is wrong.
     """
@@ -31,6 +32,13 @@ def open_cluster(site: Site, name: str | None = None) -> Scheduler:
         source=site.settings,
         shown=lambda key: f"clusters.{name}.{key}",
     )
+    return plugin, settings
+
+
+def open_cluster(site: Site, name: str | None = None) -> Scheduler:
+    """The scheduler of the named cluster of the site, or of its first. Raises as `plugin_of`."""
+    name, _ = site.cluster(name)
+    plugin, settings = plugin_of(site, name)
     folder = private_folder(site.state / name)
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
         raise LabkitError(

@@ -14,7 +14,7 @@ from labkit.accelerators import ACCELERATORS
 from labkit.cli.output import AsJson, print_finding, print_json
 from labkit.clusters import open_cluster
 from labkit.models.catalogue import list_models
-from labkit.runs.submit import RAY_MEMORY_BYTES
+from labkit.raycluster.job import RAY_MEMORY_BYTES
 from labkit.schedulers.base import Pool
 from labkit.settings import Site, load_site
 from labkit.units import format_memory

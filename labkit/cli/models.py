@@ -1,14 +1,22 @@
 """`labkit models …`: the catalogue of base models."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from labkit.cli.output import AsJson, print_json, print_table, say
+from labkit.cli.output import AsJson, print_fields, print_json, print_table, say
 from labkit.errors import UsageError
-from labkit.models.catalogue import BaseEntry, add_model, inspect_folder, list_models
+from labkit.models.catalogue import (
+    BaseEntry,
+    add_model,
+    find_model,
+    inspect_folder,
+    list_models,
+)
 from labkit.models.chat_templates import own_template
+from labkit.runs.fits import Place, places_of, what_fits, where_by_method
 from labkit.settings import load_site
 from labkit.units import format_memory
 
@@ -18,35 +26,85 @@ app = App(name="models", help="The base models of this site.")
 
 @app.default
 def list_(*, json: AsJson = False) -> None:
-    """The base models of this site, with licence and languages."""
-    found = list_models(load_site().catalogue)
+    """The base models of this site, with licence, languages and where there is room to tune them.
+
+    A run takes GPUs and memory of its own: a place is a profile's amounts, or this machine.
+    """
+    site = load_site()
+    found, places = list_models(site.catalogue), places_of(site)
     for sentence in found.broken.values():
         say(sentence, to_stderr=True)
-    entries = found.entries
+    entries = found.entries.values()
     if json:
-        told = [{**entry.model_dump(mode="json"), "chat_template": _has_template(entry)}
-                for entry in entries.values()]  # fmt: skip
-        print_json(told)
+        print_json([_told(entry, places) for entry in entries])
     elif not entries:
         say("No base models yet. Add a folder of weights with: labkit models add PATH")
     else:
-        headings = ["name", "family", "parameters", "size", "reads", "template", "licence",
-                    "languages", "recipes"]  # fmt: skip
-        print_table(headings, [_row(entry) for entry in entries.values()], rest="recipes")
+        rows = [{"name": entry.name, **_facts(entry), "room to tune it": _room(entry, places)}
+                for entry in entries]  # fmt: skip
+        print_table([*rows[0]], [[*row.values()] for row in rows], rest="room to tune it")
 
 
-def _row(entry: BaseEntry) -> tuple[str, ...]:
-    return (
-        entry.name,
-        entry.family,
-        f"{entry.num_parameters / 1e6:.1f} M",
-        format_memory(entry.weights_bytes) if entry.weights_bytes else "missing",
-        f"{entry.max_tokens} tokens",
-        {None: "", True: "own", False: "none"}[_has_template(entry)],
-        entry.licence,
-        ", ".join(entry.languages),
-        ", ".join(entry.tasks),
+@app.command
+def show(
+    name: Annotated[str, Parameter(help="What it is called in specs.")], *, json: AsJson = False
+) -> None:
+    """One base model in full, with what each way to tune it takes and where there is room."""
+    site = load_site()
+    entry, places = find_model(site.catalogue, name), places_of(site)
+    if json:
+        print_json(_told(entry, places))
+        return
+    fits, problem = what_fits(entry, places)
+    print_fields(
+        {
+            "name": entry.name,
+            "title": entry.title,
+            **_facts(entry),
+            "path": entry.path,
+            "SHA-256": entry.weights_sha256,
+            **({"room to tune it": f"not known. {problem}"} if problem else {}),
+        }
     )
+    if fits:
+        say("\nRoom to tune it, on each device", style="bold")
+        words = {True: "yes", False: "no", None: "not known"}
+        rows = [
+            (fit.recipe, fit.method, format_memory(fit.memory_bytes), fit.place.title,
+             "not known" if fit.place.room_bytes is None else format_memory(fit.place.room_bytes),
+             words[fit.fits])
+            for fit in fits
+        ]  # fmt: skip
+        print_table(["recipe", "method", "takes", "place", "has for it", "fits"], rows)
+
+
+def _told(entry: BaseEntry, places: Sequence[Place]) -> dict[str, Any]:
+    fits, problem = what_fits(entry, places)
+    return {
+        **entry.model_dump(mode="json"),
+        "chat_template": _has_template(entry),
+        "fits": [fit.to_dict() for fit in fits],
+        "fits_problem": problem,
+    }
+
+
+def _room(entry: BaseEntry, places: Sequence[Place]) -> str:
+    fits, problem = what_fits(entry, places)
+    said = " · ".join(f"{method}: {where}" for _, method, where in where_by_method(fits))
+    return said or (problem and "not known")
+
+
+def _facts(entry: BaseEntry) -> dict[str, str]:
+    return {
+        "family": entry.family,
+        "parameters": f"{entry.num_parameters / 1e6:.1f} M",
+        "size": format_memory(entry.weights_bytes) if entry.weights_bytes else "missing",
+        "reads": f"{entry.max_tokens} tokens",
+        "template": {None: "", True: "own", False: "none"}[_has_template(entry)],
+        "licence": entry.licence,
+        "languages": ", ".join(entry.languages),
+        "recipes": ", ".join(entry.tasks),
+    }
 
 
 def _has_template(entry: BaseEntry) -> bool | None:

@@ -164,10 +164,13 @@ def inspect_folder(folder: Path, *, name: str | None = None) -> BaseEntry:
 
 def num_embedding_weights(base: BaseEntry) -> int:
     """How many weights its vocabulary has: a vector of each token, and those of an output layer
-    that is not made of the same."""
+    that is not made of the same. Raises LabkitError where its config.json does not say."""
     config = _read_config(base.path)
     tables = 1 if config.get("tie_word_embeddings", True) else 2
-    return tables * int(config.get("vocab_size") or 0) * base.hidden_size
+    size = config.get("vocab_size") or 0
+    if not isinstance(size, int):
+        raise LabkitError(f"{base.path / 'config.json'} has no number as vocab_size.")
+    return tables * size * base.hidden_size
 
 
 def add_model(catalogue: Path, entry: BaseEntry) -> Path:

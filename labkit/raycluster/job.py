@@ -6,6 +6,9 @@ from pathlib import Path
 from labkit.schedulers.base import JobResources
 from labkit.settings import Site
 
+RAY_MEMORY_BYTES = 2**30
+"""Ray's processes of one node, its object store and the driver: 0.5 GB measured, doubled."""
+
 
 def node_command(
     site: Site, resources: JobResources, rendezvous: Path, *, grace_s: int

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from labkit.models.catalogue import BaseEntry, num_embedding_weights
-from labkit.recipes.base import Estimate, Machine, Task
+from labkit.recipes.base import DeviceKind, Estimate, Machine, Task
 from labkit.train.four_bits import BYTES_A_WEIGHT
 
 if TYPE_CHECKING:
@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 
 _START_S = 20
 _SHARE_OF_PEAK = 0.35
+_START_BYTES = 2**30
+"""Of torch itself: its libraries, or a GPU's context and what its matrix products work with."""
+_KEPT = 34
+"""Numbers that a block keeps of each token for the backward pass, for each of its width. Counted
+on Llama's blocks by `labkit.train.peak`: 27 with adapters, 33 with all weights."""
 
 
 def estimate(
@@ -26,13 +31,11 @@ def estimate(
     passes = (3 if config.method == "full" else 2) * config.epochs
     once = config.epochs * rows["validation"] + 2 * rows["held_out"]
     flop = forward * (tokens_per_row * (rows["train"] * passes + once) + num_answered)
-    lora = 0.02 * config.lora_rank / 16  # of all weights, on all linear layers
-    trained = round(base.num_parameters * (1 if config.method == "full" else lora))
     row_tokens = max(config.max_tokens, min(config.row_tokens, config.batch_size * tokens_per_row))
-    activations = 4 * row_tokens * base.hidden_size * base.num_layers * 34
+    trained = _num_trained(base, config)
     saved = base.num_parameters if config.method == "full" or config.merge else trained
     return Estimate(
-        memory_bytes=2**30 + _weights(base, config) + 20 * trained + round(activations),
+        memory_bytes=_in_a_process(base, config, machine, row_tokens),
         disk_bytes=4 * saved + 2 * 16 * trained,
         duration_s=_START_S + flop / (_SHARE_OF_PEAK * machine.flops),
         basis=f"{flop / 1e12:.1f} TFLOP at {100 * _SHARE_OF_PEAK:.0f} % of "
@@ -40,16 +43,64 @@ def estimate(
     )
 
 
-def _weights(base: BaseEntry, config: "Config") -> int:
-    """Bytes of the base model's weights: 4 each, where they are not in 4 bits.
-
-    Those are unpacked layer by layer, which leaves holes in a processor's memory: at most what
-    all of them would take, and at most 2 GiB, since glibc gives large blocks back.
+def least_memory(base: BaseEntry, config: "Config", kind: DeviceKind) -> int:
+    """Bytes on one device with rows of up to `max_tokens`, in the leanest way of training
+    (`labkit.train.plan`); on a processor in the fastest, for which a job asks.
     """
-    whole = 4 * base.num_parameters
-    if config.method != "qlora":
+    if kind.torch_device == "cpu":
+        return _in_a_process(base, config, kind, config.row_tokens)
+    tokens = min(config.max_tokens, base.max_tokens)
+    # Each block is computed twice: it keeps what goes into it, and one of them all of it.
+    kept = kind.number_bytes * tokens * base.hidden_size * (2 * base.num_layers + _KEPT)
+    # Before that the base model is measured, in the format that it is stored in.
+    measured = 0 if config.method == "qlora" else _START_BYTES + base.weights_bytes
+    return max(_held(base, config, kind) + kept, measured)
+
+
+def _in_a_process(base: BaseEntry, config: "Config", kind: DeviceKind, row_tokens: float) -> int:
+    """Bytes where device and process share them, which bounds those of a process beside a GPU.
+
+    That has the best weights so far, too, and what a checkpoint copies.
+    """
+    kept = kind.number_bytes * row_tokens * base.hidden_size * base.num_layers * _KEPT
+    return _held(base, config, kind) + 8 * _num_trained(base, config) + round(kept)
+
+
+def _held(base: BaseEntry, config: "Config", kind: DeviceKind) -> int:
+    """Bytes on the device from the first step on: weights, and of those that are trained, which
+    are float32, the gradients and the two moments."""
+    adapters = 0 if config.method == "full" else 4 * _num_trained(base, config)
+    trained = adapters + 12 * _num_trained(base, config)
+    return _START_BYTES + _weights(base, config, kind) + trained
+
+
+def _num_trained(base: BaseEntry, config: "Config") -> int:
+    """Adapters on all linear layers of Llama's blocks are as long as 20 times the width."""
+    if config.method == "full":
+        return base.num_parameters
+    return 20 * config.lora_rank * base.hidden_size * base.num_layers
+
+
+def _weights(base: BaseEntry, config: "Config", kind: DeviceKind) -> int:
+    """Bytes of the base model's weights: float32 where they are trained, else the numbers that
+    are computed with, where they are not in 4 bits.
+    """
+    if config.method == "full":
+        return 4 * base.num_parameters
+    whole = kind.number_bytes * base.num_parameters
+    if config.method == "lora":
         return whole
     embedded = num_embedding_weights(base)
     packed = base.num_parameters - embedded
-    held = 4 * embedded + round(BYTES_A_WEIGHT * packed) + min(4 * packed, 2**31)
+    unpacked = _unpacked(kind.number_bytes * packed, base, kind)
+    held = kind.number_bytes * embedded + round(BYTES_A_WEIGHT * packed) + unpacked
     return held + (whole if config.merge else 0)  # which is added up beside it
+
+
+def _unpacked(whole: int, base: BaseEntry, kind: DeviceKind) -> int:
+    """Bytes of what 4 bits are unpacked to, layer by layer: within those of one block.
+
+    That leaves holes in a processor's memory: at most what all of them would take, and at most
+    2 GiB, since glibc gives large blocks back.
+    """
+    return min(whole, 2**31) if kind.torch_device == "cpu" else whole // base.num_layers

@@ -90,10 +90,18 @@ class Estimate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machine:
-    """What the nodes of a run give it."""
+class DeviceKind:
+    """On what a model is tuned, as far as memory depends on it."""
 
     torch_device: str
+    number_bytes: int
+    """Of the numbers that are computed with: 2 where the device has bfloat16, else 4."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine(DeviceKind):
+    """What the nodes of a run give it."""
+
     num_cpus: int
     flops: float
     """Floating-point operations a second of a matrix product, in the run's precision; of all its
@@ -220,6 +228,19 @@ class LooksAtBases(Protocol):
 
     def look_at_base(self, base: BaseEntry) -> BaseLook:
         """Light: it reads small files at most."""
+        ...
+
+
+@runtime_checkable
+class KnowsMemory(Protocol):
+    """A recipe that can say what of a device it takes to tune a base model."""
+
+    def memory_by_method(self, base: BaseEntry, kind: DeviceKind) -> Mapping[str, int]:
+        """Bytes on one device of that kind by its setting `method`, the others as recommended.
+
+        Each device of several holds as much. Arithmetic: it reads small files at most, and raises
+        LabkitError where they do not tell.
+        """
         ...
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,6 +22,7 @@ from labkit.recipes.base import (
     FILE,
     LONG,
     BaseLook,
+    DeviceKind,
     Estimate,
     Machine,
     Prediction,
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from labkit.data.load import Table
     from labkit.evaluation.base import Evaluation
     from labkit.train.instruct import InstructTuning
+
+Method = Literal["lora", "qlora", "full"]
 
 BASELINE = "the base model"
 _TEMPLATE_FILE = "chat_template.jinja"
@@ -80,7 +83,7 @@ class Config(BaseModel):
         },
     )
     """How a conversation becomes one text: 'plain', or a Jinja file; else the model's own."""
-    method: Literal["lora", "qlora", "full"] = Field(
+    method: Method = Field(
         default="lora",
         title="What is tuned",
         json_schema_extra=in_sight(
@@ -146,7 +149,8 @@ class Instruct:
         try:
             choose_template(base, None)
         except UsageError as error:
-            return BaseLook(facts=["no chat template"], needed={"template": str(error)})
+            facts = ["has no chat template: you will be asked for one"]
+            return BaseLook(facts=facts, needed={"template": str(error)})
         return BaseLook(facts=["brings a chat template"], needed={})
 
     def prepare(self, task: Task) -> Prepared:
@@ -211,6 +215,12 @@ class Instruct:
         answered = 2 * _ANSWERS_SHOWN * config.max_answer_tokens
         answered += config.epochs * _SAMPLES * _SAMPLE_TOKENS
         return estimate(task, summary, machine, answered)
+
+    def memory_by_method(self, base: BaseEntry, kind: DeviceKind) -> Mapping[str, int]:
+        from labkit.recipes._instruct_estimate import least_memory
+
+        configs = {method: Config(method=method) for method in get_args(Method)}
+        return {method: least_memory(base, config, kind) for method, config in configs.items()}
 
     def baselines(self, context: TrainContext) -> Mapping[str, Any]:
         from labkit.train.instruct import measure_base

@@ -8,13 +8,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from labkit.errors import UsageError
+from labkit.models.catalogue import BaseEntry
 from labkit.recipes.base import (
     COLUMN,
+    DeviceKind,
     Estimate,
     Machine,
     Prediction,
@@ -33,8 +35,12 @@ if TYPE_CHECKING:
     from labkit.train.tuning import Tuning
 
 
+Method = Literal["full", "lora", "head"]
+
 _UNEVEN = 5
 """Labels are uneven where one has more than this many times the rows of another."""
+_USUAL_ROWS = 1000
+"""Of a table that is not known yet."""
 
 
 class Config(BaseModel):
@@ -46,7 +52,7 @@ class Config(BaseModel):
     """The column that holds the texts."""
     label: str = Field(default="label", json_schema_extra=COLUMN)
     """The column that holds the labels."""
-    method: Literal["full", "lora", "head"] = Field(
+    method: Method = Field(
         default="full",
         title="What is tuned",
         json_schema_extra=in_sight(
@@ -166,26 +172,18 @@ class TextClassification:
         return Prepared(findings=findings, summary=summary, save=parts.save)
 
     def estimate(self, task: Task, summary: Mapping[str, Any], machine: Machine) -> Estimate:
-        config: Config = task.config
-        base, rows = task.base, summary["rows"]
-        chosen = choose(config, rows["train"])
-        # About 4 bytes of UTF-8 a token: English words and Chinese characters alike.
-        tokens_per_row = min(config.max_tokens, summary["mean_bytes"] / 4 + 2)
-        block_parameters = 12 * base.num_layers * base.hidden_size**2
-        forward = 2 * block_parameters * tokens_per_row
-        passes = {"full": 3, "lora": 2, "head": 0}[config.method] * chosen.epochs
-        once = rows["train"] + (1 + chosen.epochs) * rows["validation"] + 2 * rows["held_out"]
-        flop = forward * (rows["train"] * passes + once)
-        trained = base.num_parameters if config.method == "full" else base.num_parameters // 20
-        activations = chosen.batch_size * tokens_per_row * base.hidden_size * base.num_layers * 136
-        memory = 2**30 + 4 * base.num_parameters + 20 * trained + round(4 * activations)
-        return Estimate(
-            memory_bytes=memory,
-            disk_bytes=4 * base.num_parameters + 2 * 16 * trained,
-            duration_s=15 + flop / (0.45 * machine.flops),
-            basis=f"{flop / 1e12:.1f} TFLOP at 45 % of {machine.flops / 1e9:.0f} GFLOP/s, "
-            "and 15 s to start",
-        )
+        from labkit.recipes._text_classification_estimate import estimate
+
+        return estimate(task, summary, machine, choose(task.config, summary["rows"]["train"]))
+
+    def memory_by_method(self, base: BaseEntry, kind: DeviceKind) -> Mapping[str, int]:
+        from labkit.recipes._text_classification_estimate import usual_memory
+
+        configs = {method: Config(method=method) for method in get_args(Method)}
+        return {
+            method: usual_memory(base, config, kind, choose(config, _USUAL_ROWS).batch_size)
+            for method, config in configs.items()
+        }
 
     def baselines(self, context: TrainContext) -> Mapping[str, Any]:
         from labkit.train.tuning import instant_answers

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 
-from labkit.accelerators import ACCELERATORS
 from labkit.clusters import open_cluster
 from labkit.errors import DamagedFile, DataError, LabkitError, UsageError
 from labkit.models.catalogue import find_model
 from labkit.paths import private_folder, write_json
 from labkit.place import cores_of, find_pool
-from labkit.raycluster.job import node_command
+from labkit.raycluster.job import RAY_MEMORY_BYTES, node_command
 from labkit.recipes import RECIPES
 from labkit.recipes.base import Estimate, Machine, Prepared, Task
 from labkit.runs.find import create_run
+from labkit.runs.fits import kind_of
 from labkit.runs.folder import Attempt, Run
 from labkit.runs.spec import RunSpec
 from labkit.schedulers.base import (
@@ -32,8 +32,6 @@ from labkit.schedulers.base import (
 )
 from labkit.settings import Site, claim_folders
 
-RAY_MEMORY_BYTES = 2**30
-"""Ray's processes of one node, its object store and the driver: 0.5 GB measured, doubled."""
 GRACE_S = 60
 """How long a run may take to save a checkpoint when it is asked to end."""
 CLOSING_S = 30
@@ -75,7 +73,7 @@ async def plan_run(site: Site, spec: RunSpec) -> Plan:
     `prepared.findings`.
     """
     recipe = RECIPES.load(spec.recipe)
-    name, _ = site.cluster(spec.resources.cluster)
+    name, cluster = site.cluster(spec.resources.cluster)
     scheduler = open_cluster(site, name)
     pool = await find_pool(scheduler, spec.resources, name)
     task = task_of(site, spec)
@@ -83,9 +81,9 @@ async def plan_run(site: Site, spec: RunSpec) -> Plan:
     num_cpus = spec.resources.cpus_per_node or cores_of(pool, spec.resources)
     per_node = max(1, spec.resources.gpus_per_node)  # training processes
     accelerator = pool.accelerator if spec.resources.gpus_per_node else "cpu"
-    device = ACCELERATORS.load(accelerator).torch_device
-    flops = _flops(num_cpus, device) * per_node * spec.resources.nodes
-    machine = Machine(torch_device=device, num_cpus=num_cpus, flops=flops)
+    kind = kind_of(accelerator, cluster.devices.get(pool.device_name))
+    flops = _flops(num_cpus, kind.torch_device) * per_node * spec.resources.nodes
+    machine = Machine(**vars(kind), num_cpus=num_cpus, flops=flops)
     estimate = recipe.estimate(task, prepared.summary, machine)
     resources = JobResources(
         num_cpus=num_cpus,

@@ -355,3 +355,24 @@ class SchedulerPlugin(Protocol):
     def open(self, settings: Any, state_folder: Path) -> Scheduler:
         """The scheduler, given its `Settings` and a 0700 folder of its own."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceHere:
+    """A device of this machine that jobs may have."""
+
+    accelerator: str
+    """The kind of device: 'cpu', 'nvidia', …"""
+    name: str
+    """Its model, which is its type to the scheduler."""
+    memory_bytes: int | None
+    """None where the device does not tell."""
+
+
+@runtime_checkable
+class IsThisMachine(Protocol):
+    """A scheduler's plug-in whose jobs run on the machine of whoever asks."""
+
+    def devices(self, settings: Any) -> Sequence[DeviceHere]:
+        """The processor, with the memory that jobs may hold together, then each GPU."""
+        ...

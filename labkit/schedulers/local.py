@@ -32,6 +32,7 @@ from labkit.schedulers._local_table import JobTable
 from labkit.schedulers._local_view import as_time, describe, pools, used
 from labkit.schedulers.base import (
     Access,
+    DeviceHere,
     Finding,
     JobEnd,
     JobInfo,
@@ -69,6 +70,19 @@ class LocalPlugin:
         table.create()
         table.set_machine(machine_of(settings))
         return LocalScheduler(table)
+
+    def devices(self, settings: LocalSettings) -> Sequence[DeviceHere]:
+        machine = machine_of(settings)
+        found = ACCELERATORS.load(machine.accelerator).devices() if machine.gpus else ()
+        memory = {device.index: device.memory_bytes for device in found}
+        gpus = [
+            DeviceHere(accelerator=machine.accelerator, name=name, memory_bytes=memory.get(index))
+            for index, name in machine.gpus
+        ]
+        processor = DeviceHere(
+            accelerator="cpu", name=machine.cpu_name, memory_bytes=machine.memory_bytes
+        )
+        return [processor, *gpus]
 
 
 class LocalScheduler:

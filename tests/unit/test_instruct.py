@@ -19,7 +19,7 @@ from labkit.recipes.instruct import RECIPE, Config
 from labkit.runs.card import card
 from labkit.runs.spec import read_spec, spec_from_flat
 
-MACHINE = Machine(torch_device="cpu", num_cpus=2, flops=5e10)
+MACHINE = Machine(torch_device="cpu", number_bytes=4, num_cpus=2, flops=5e10)
 SUMMARY = {"rows": {"train": 400, "validation": 50, "held_out": 80}, "mean_bytes": 400.0}
 Write = Callable[..., Path]
 
@@ -231,6 +231,14 @@ def test_what_a_method_holds_in_memory_and_on_disk(base: BaseEntry, questions: P
     # Weights, gradients, two moments and the best weights so far are each in float32.
     assert full.memory_bytes - lora.memory_bytes > 0.9 * 20 * base.num_parameters
     assert lora.disk_bytes < base.num_parameters < merged.disk_bytes < full.disk_bytes
+
+
+def test_on_a_gpu_weights_that_are_not_trained_take_half(base: BaseEntry, questions: Path):
+    gpu = Machine(torch_device="cuda", number_bytes=2, num_cpus=2, flops=5e13)
+    asked = task(base, questions)
+    here, there = (RECIPE.estimate(asked, SUMMARY, each) for each in (MACHINE, gpu))
+    row = 34 * 1920 * base.hidden_size * base.num_layers  # of 16 talks of 100 tokens and 20
+    assert here.memory_bytes - there.memory_bytes == 2 * (base.num_parameters + row)
 
 
 @pytest.mark.parametrize(("num_parameters", "less"), [(10**9, 0.465e9), (10**10, 31.8e9)])

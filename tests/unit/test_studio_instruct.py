@@ -17,7 +17,7 @@ pytest.importorskip("torch")
 from labkit.cli import main as cli
 from labkit.demo import SAMPLES, toy_command
 from labkit.errors import LabkitError
-from labkit.models.catalogue import add_model, inspect_folder
+from labkit.models.catalogue import add_model, find_model, inspect_folder
 from labkit.recipes.base import Look, RowLook
 from labkit.runs.spec import RunSpec, spec_from_flat
 from labkit.settings import Site
@@ -105,7 +105,31 @@ def test_only_bases_that_fit_with_what_matters_of_them(asker: Person, add_decode
     assert told["talker"][1:] == [
         "licence unknown", "en, zh-Hant", "reads 2,048 tokens", "brings a chat template",
     ]  # fmt: skip
-    assert told["mute"][-1] == "no chat template"
+    assert told["mute"][-1] == "has no chat template: you will be asked for one"
+
+
+def test_where_there_is_room_stands_below_each_base(
+    asker: Person, add_decoder: Callable[..., Path], site: Site
+):
+    """The profile “Notebook” gives 4 GB, this machine 64; of 200 million weights all is 4.8."""
+    entry = find_model(site.catalogue, "talker")
+    large = {"name": "large", "num_parameters": 200_000_000, "hidden_size": 64}
+    add_model(site.catalogue, entry.model_copy(update=large))
+    (add_decoder("odd") / "config.json").unlink()
+    asker.does("go_to", step="base")
+    room = {choice["key"]: choice["room"] for choice in asker.form["base"]["choices"]}
+    assert room["large"] == (
+        "Room to tune it. Small adapters in it (lora): everywhere. Small adapters, the model in 4 "
+        "bits (qlora): everywhere. The whole model: “This machine”."
+    )
+    assert room["odd"].startswith("Room to tune it. Not known.")
+    assert "config.json" in room["odd"]
+    asker.does("choose_task", recipe="text-classification")
+    (thin,) = asker.form["base"]["choices"]
+    assert thin["room"] == (
+        "Room to tune it. The whole model (best): everywhere. Small adapters in it (lora): "
+        "everywhere. Its last layer (quickest): everywhere."
+    )
 
 
 def test_a_base_without_a_template_asks_for_one_at_once(asker: Person, add_decoder, home: Path):

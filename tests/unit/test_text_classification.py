@@ -13,7 +13,7 @@ from labkit.recipes.text_classification import RECIPE, Config, choose, class_wei
 
 BASE = BaseEntry(name="b", path=Path("/b"), family="bert", num_parameters=22_000_000,
                  hidden_size=384, num_layers=6, max_tokens=512)  # fmt: skip
-MACHINE = Machine(torch_device="cpu", num_cpus=2, flops=5e10)
+MACHINE = Machine(torch_device="cpu", number_bytes=4, num_cpus=2, flops=5e10)
 SUMMARY = {"rows": {"train": 400, "validation": 50, "held_out": 80}, "mean_bytes": 60.0}
 
 
@@ -88,6 +88,18 @@ def test_texts_beyond_the_cut_cost_no_more():
 
 
 @pytest.mark.parametrize(
+    ("batch_size", "max_tokens", "measured_gb"),
+    [(16, 32, 0.81), (16, 128, 1.39), (16, 256, 2.52), (64, 128, 3.39)],
+)
+def test_long_texts_take_what_was_measured_and_not_much_more(batch_size, max_tokens, measured_gb):
+    """The largest that a process held in steps of all of that model, on two cores."""
+    long = {**SUMMARY, "mean_bytes": 10_000.0}
+    asked = task(batch_size=batch_size, max_tokens=max_tokens)
+    memory_gb = RECIPE.estimate(asked, long, MACHINE).memory_bytes / 2**30
+    assert measured_gb < memory_gb < measured_gb + 0.9
+
+
+@pytest.mark.parametrize(
     ("less", "more"), [({"epochs": 2}, {"epochs": 9}), ({"method": "head"}, {"method": "full"}),
                        ({"max_tokens": 8}, {"max_tokens": 128})]
 )  # fmt: skip
@@ -97,7 +109,7 @@ def test_settings_that_ask_for_more_take_longer(less, more):
 
 
 def test_a_faster_machine_and_fewer_trained_weights_take_less():
-    fast = Machine(torch_device="cuda", num_cpus=2, flops=5e13)
+    fast = Machine(torch_device="cuda", number_bytes=2, num_cpus=2, flops=5e13)
     full, head = (RECIPE.estimate(task(method=m), SUMMARY, MACHINE) for m in ("full", "head"))
     assert RECIPE.estimate(task(), SUMMARY, fast).duration_s < full.duration_s
     assert head.memory_bytes < full.memory_bytes and head.disk_bytes < full.disk_bytes

@@ -19,6 +19,12 @@ def instead_of(info: FieldInfo) -> list[str]:
     return list(_extra(info).get("instead_of", ()))
 
 
+def choices_of(config: type[BaseModel], key: str) -> dict[str, str]:
+    """What each choice of that setting means, in plain words; empty where it has none."""
+    info = config.model_fields.get(key)
+    return {one["value"]: one["title"] for one in _choices(info)} if info else {}
+
+
 def form_fields(
     model: type[BaseModel], given: Mapping[str, Any], wrong: Mapping[str, str]
 ) -> Iterator[dict[str, Any]]:

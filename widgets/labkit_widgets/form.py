@@ -18,6 +18,7 @@ from labkit.models.catalogue import Catalogue, list_models
 from labkit.parsing import WrongValues
 from labkit.recipes import FIRST, RECIPES
 from labkit.recipes.base import BaseLook, LooksAtBases, Recipe
+from labkit.runs.fits import places_of
 from labkit.runs.folder import Run
 from labkit.runs.spec import RunSpec, flat_keys, spec_from_flat
 from labkit.runs.submit import Plan, plan_run, submit_run
@@ -26,6 +27,7 @@ from labkit_widgets import acts
 from labkit_widgets.background import Background, alone
 from labkit_widgets.fields import columns_of
 from labkit_widgets.home import in_home, list_home, sample_file
+from labkit_widgets.room import room_in_words
 from labkit_widgets.see import Box, see_rows
 from labkit_widgets.table_look import Look, look_at
 from labkit_widgets.where import Where, ask_where
@@ -55,6 +57,8 @@ class Form:
         self.catalogue = Catalogue(entries={}, broken={})
         self.base_looks: dict[str, BaseLook] = {}
         """Of each fitting base model, what the recipe says of it."""
+        self.room: dict[str, str] = {}
+        """Of each fitting base model, where there is room to tune it, in a sentence."""
         self.refresh()
 
     def refresh(self) -> None:
@@ -69,6 +73,8 @@ class Form:
             else BaseLook(facts=[], needed={})
             for name in fitting
         }
+        places = places_of(self.site)
+        self.room = {name: room_in_words(recipe, entries[name], places) for name in fitting}
         if "base" not in self.given and fitting:
             self.given["base"] = fitting[0]
 

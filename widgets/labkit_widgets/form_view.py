@@ -88,9 +88,11 @@ def _task(form: Form) -> dict[str, Any]:
 
 
 def _base(form: Form, fields: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    looks = form.base_looks.items()
+    looks, entries = form.base_looks.items(), form.catalogue.entries
     return {
-        "choices": [_base_choice(form.catalogue.entries[name], look) for name, look in looks],
+        "choices": [
+            {**_base_choice(entries[name], look), "room": form.room[name]} for name, look in looks
+        ],
         "chosen": form.given.get("base", ""),
         "broken": list(form.catalogue.broken.values()),
         "catalogue": str(form.site.catalogue),

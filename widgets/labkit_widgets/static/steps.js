@@ -64,7 +64,7 @@ function taskStep(form, ui, send) {
 function baseStep(form, ui, send) {
   const base = form.base;
   return [
-    stepHead("Which model should learn it?", "A base model has read a lot of text already; yours will be made from it. Choose one that knows the language of your texts. Larger ones are often better, and slower."),
+    stepHead("Which model should learn it?", "A base model has read a lot of text already; yours will be made from it. Choose one that knows the language of your texts. Larger ones are often better, and slower. Below each stands where there is room to tune it: a run has memory and GPUs of its own, whatever this session has."),
     base.broken.map((said) => message("warning", said)),
     base.choices.length
       ? choices("Base model", base.choices, base.chosen, (key) => send({ do: "choose_base", base: key }), ui)
@@ -83,7 +83,8 @@ function choices(name, items, chosen, choose, ui) {
   return h("fieldset.lk-choices", null, h("legend.lk-hidden", null, name), items.map((item) =>
     h(`label.lk-choice${item.key === chosen ? ".lk-chosen" : ""}`, { key: item.key },
       h("input", { type: "radio", name: ui.name(name), checked: item.key === chosen, onchange: () => choose(item.key) }),
-      h("span", null, h("b", null, item.title), h("span.lk-choice-facts", null, item.facts.join(" · "))))));
+      h("span", null, h("b", null, item.title), h("span.lk-choice-facts", null, item.facts.join(" · ")),
+        item.room && h("span.lk-choice-facts", null, item.room)))));
 }
 
 function dataStep(form, ui, send) {
