@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from labkit.models.catalogue import BaseEntry, num_embedding_weights
+from labkit.recipes._memory import KEEPING_BYTES, LEARNING_BYTES, START_BYTES
 from labkit.recipes.base import DeviceKind, Estimate, Machine, Task
 from labkit.train.four_bits import BYTES_A_WEIGHT
 
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
 
 _START_S = 20
 _SHARE_OF_PEAK = 0.35
-_START_BYTES = 2**30
-"""Of torch itself: its libraries, or a GPU's context and what its matrix products work with."""
 _KEPT = 34
 """Numbers that a block keeps of each token for the backward pass, for each of its width. Counted
 on Llama's blocks by `labkit.train.peak`: 27 with adapters, 33 with all weights."""
@@ -53,25 +52,22 @@ def least_memory(base: BaseEntry, config: "Config", kind: DeviceKind) -> int:
     # Each block is computed twice: it keeps what goes into it, and one of them all of it.
     kept = kind.number_bytes * tokens * base.hidden_size * (2 * base.num_layers + _KEPT)
     # Before that the base model is measured, in the format that it is stored in.
-    measured = 0 if config.method == "qlora" else _START_BYTES + base.weights_bytes
+    measured = 0 if config.method == "qlora" else START_BYTES + base.weights_bytes
     return max(_held(base, config, kind) + kept, measured)
 
 
 def _in_a_process(base: BaseEntry, config: "Config", kind: DeviceKind, row_tokens: float) -> int:
-    """Bytes where device and process share them, which bounds those of a process beside a GPU.
-
-    That has the best weights so far, too, and what a checkpoint copies.
-    """
+    """Bytes where device and process share them, which bounds those of a process beside a GPU."""
     kept = kind.number_bytes * row_tokens * base.hidden_size * base.num_layers * _KEPT
-    return _held(base, config, kind) + 8 * _num_trained(base, config) + round(kept)
+    return _held(base, config, kind) + KEEPING_BYTES * _num_trained(base, config) + round(kept)
 
 
 def _held(base: BaseEntry, config: "Config", kind: DeviceKind) -> int:
     """Bytes on the device from the first step on: weights, and of those that are trained, which
     are float32, the gradients and the two moments."""
     adapters = 0 if config.method == "full" else 4 * _num_trained(base, config)
-    trained = adapters + 12 * _num_trained(base, config)
-    return _START_BYTES + _weights(base, config, kind) + trained
+    trained = adapters + LEARNING_BYTES * _num_trained(base, config)
+    return START_BYTES + _weights(base, config, kind) + trained
 
 
 def _num_trained(base: BaseEntry, config: "Config") -> int:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from labkit.models.catalogue import BaseEntry
+from labkit.recipes._memory import KEEPING_BYTES, LEARNING_BYTES, START_BYTES
 from labkit.recipes.base import DeviceKind, Estimate, Machine, Task
 
 if TYPE_CHECKING:
@@ -11,8 +12,6 @@ if TYPE_CHECKING:
 
 _START_S = 15
 _SHARE_OF_PEAK = 0.45
-_START_BYTES = 2**30
-"""Of torch itself: its libraries, or a GPU's context and what its matrix products work with."""
 
 
 def estimate(
@@ -48,12 +47,9 @@ def usual_memory(base: BaseEntry, config: "Config", kind: DeviceKind, batch_size
 def _in_a_process(
     base: BaseEntry, config: "Config", kind: DeviceKind, batch_size: int, tokens: float
 ) -> int:
-    """Bytes where device and process share them, which bounds those of a process beside a GPU.
-
-    That has the best weights so far, too, and what a checkpoint copies.
-    """
+    """Bytes where device and process share them, which bounds those of a process beside a GPU."""
     on_device = _on_a_device(base, config, kind, batch_size, tokens)
-    return on_device + 8 * _num_trained(base, config)
+    return on_device + KEEPING_BYTES * _num_trained(base, config)
 
 
 def _on_a_device(
@@ -70,7 +66,7 @@ def _on_a_device(
     weights = 4 * (base.num_parameters + (0 if config.method == "full" else trained))
     kept = (19 + 0.1 * tokens) * batch_size * tokens * base.hidden_size * base.num_layers
     kept_bytes = round(kept * (4 + kind.number_bytes) / 2)
-    return _START_BYTES + weights + 12 * trained + kept_bytes
+    return START_BYTES + weights + LEARNING_BYTES * trained + kept_bytes
 
 
 def _num_trained(base: BaseEntry, config: "Config") -> int:

@@ -72,10 +72,10 @@ def kind_of(accelerator: str, known: DeviceType | None) -> DeviceKind:
 def places_of(site: Site) -> list[Place]:
     """What each profile gives, then this machine where jobs run on it."""
     here = {name: _devices_here(site, name) for name in site.clusters}
-    profiles = [_of_profile(site, profile, here) for profile in site.profiles.values()]
-    return [*profiles, *(
-        place for name, found in here.items() for place in _of_machine(site.clusters[name], found)
-    )]  # fmt: skip
+    places = [_of_profile(site, profile, here) for profile in site.profiles.values()]
+    for name, found in here.items():
+        places += _of_machine(site.clusters[name], found)
+    return places
 
 
 def what_fits(base: BaseEntry, places: Sequence[Place]) -> tuple[Sequence[Fit], str]:
