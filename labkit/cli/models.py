@@ -40,9 +40,10 @@ def list_(*, json: AsJson = False) -> None:
     elif not entries:
         say("No base models yet. Add a folder of weights with: labkit models add PATH")
     else:
-        rows = [{"name": entry.name, **_facts(entry), "room to tune it": _room(entry, places)}
-                for entry in entries]  # fmt: skip
-        print_table([*rows[0]], [[*row.values()] for row in rows], rest="room to tune it")
+        rows = [{"name": entry.name, **_facts(entry)} for entry in entries]
+        print_table([*rows[0]], [[*row.values()] for row in rows], rest="recipes")
+        say("\nRoom to tune them", style="bold")
+        print_fields({entry.name: _room(entry, places) for entry in entries})
 
 
 @app.command
@@ -70,12 +71,12 @@ def show(
         say("\nRoom to tune it, on each device", style="bold")
         words = {True: "yes", False: "no", None: "not known"}
         rows = [
-            (fit.recipe, fit.method, format_memory(fit.memory_bytes), fit.place.title,
+            (fit.method, format_memory(fit.memory_bytes), fit.place.title,
              "not known" if fit.place.room_bytes is None else format_memory(fit.place.room_bytes),
              words[fit.fits])
             for fit in fits
         ]  # fmt: skip
-        print_table(["recipe", "method", "takes", "place", "has for it", "fits"], rows)
+        print_table(["method", "takes", "place", "has for it", "fits"], rows, rest="place")
 
 
 def _told(entry: BaseEntry, places: Sequence[Place]) -> dict[str, Any]:

@@ -277,12 +277,13 @@ def test_the_list_says_where_each_model_fits(
     (site.catalogue / "bad.toml").write_text("nmae = 1")
     site_with(tmp_path, "one", "four", "odd")
     said = labkit("models")
-    lines = {line.split()[0]: line.rstrip() for line in said.out.splitlines()}
-    assert lines["llama"].endswith(
+    room = said.out.partition("Room to tune them\n")[2].splitlines()
+    lines = {name: words.strip() for name, _, words in (line.partition("  ") for line in room)}
+    assert lines["llama"] == (
         "lora: “One GPU, 4 hours”, “Four GPUs”; not known of “Odd” · "
         "qlora: “One GPU, 4 hours”, “Four GPUs”; not known of “Odd” · full: not known of “Odd”"
     )
-    assert lines["broken"].endswith("not known")
+    assert lines["broken"] == "not known"
     assert "lora: “One GPU, 4 hours”, “Four GPUs”" in lines["thin"]
     assert "nmae: unknown key" in said.err
     told = {entry["name"]: entry for entry in labkit("models", "--json").json()}
@@ -302,9 +303,9 @@ def test_one_model_is_shown_in_full(labkit: Labkit, add: Add, tmp_path: Path):
     for fact in ("8030.3 M", "131072 tokens", "none", "llama3.1", "en, de", str(base.path)):
         assert fact in said.out
     rows = [" ".join(line.split()) for line in said.out.splitlines()]
-    assert "instruct lora 17.3 GB One GPU, 4 hours 72.0 GB yes" in rows
-    assert "instruct full 121.4 GB One GPU, 4 hours 72.0 GB no" in rows
-    assert "instruct full 121.4 GB Odd not known not known" in rows
+    assert "lora 17.3 GB One GPU, 4 hours 72.0 GB yes" in rows
+    assert "full 121.4 GB One GPU, 4 hours 72.0 GB no" in rows
+    assert "full 121.4 GB Odd not known not known" in rows
     told = labkit("models", "show", "llama", "--json").json()
     assert [told] == labkit("models", "--json").json()
 
