@@ -115,6 +115,8 @@ class Config(BaseModel):
     """The layers that get adapters: 'all-linear', or names as in 'q_proj,v_proj'."""
     merge: bool = False
     """Save the whole model with the adapters added into it, not the adapters alone."""
+    compile: Literal["auto", "always", "never"] = "auto"
+    """Compile the model's blocks: auto does where over 10 minutes are left; never with qlora."""
     max_answer_tokens: int = Field(default=256, ge=1, le=8192)
     """The longest answer that the tuned model writes, in tokens."""
     validation: float = Field(default=0.1, ge=0.02, le=0.5)
@@ -352,6 +354,7 @@ def _tuning(context: TrainContext) -> "InstructTuning":
         row_tokens=config.row_tokens,
         lora_rank=config.lora_rank,
         lora_targets=config.lora_targets,
+        compile=config.compile,
         merge=config.merge,
         system=config.system,
         num_answers=_ANSWERS_SHOWN,

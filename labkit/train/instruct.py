@@ -15,8 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from labkit.train import packed_attention
 from labkit.train.arithmetic import flop_per_epoch, peak_flops
 from labkit.train.chat import Chat, Messages, Seen
+from labkit.train.compiled import Blocks, When
 from labkit.train.decoder import (
     Method,
     add_adapters,
@@ -61,11 +63,18 @@ class InstructTuning(AnyTuning):
     """How many questions of the validation part are answered anew at each validation."""
     sample_tokens: int
     """The longest of those answers."""
+    compile: When = "never"
+    """Whether the model's blocks are compiled; 'auto' where that pays."""
 
     @property
     def four_bits_on(self) -> str | None:
         """The device that holds the base model in 4 bits while it is tuned, if one does."""
         return self.loop.device if self.method == "qlora" else None
+
+    @property
+    def compile_when(self) -> When:
+        """Layers in 4 bits are bitsandbytes' own, with code that is compiled already."""
+        return "never" if self.method == "qlora" else self.compile
 
     @property
     def loss(self) -> LossSettings:
@@ -221,10 +230,14 @@ def _fit(
         last = question[-1]["content"]
         return {"row": row, "question": last, "wanted": wanted, "answer": answer}
 
+    say = partial(_say, tuning)
+    blocks = Blocks(model, tuning.compile_when, say)
+    taken = packed_attention.in_words(tuning.loop.device, tuning.loop.dtype, model.config)
+    print(f"Attention: {taken}. Blocks are compiled: {tuning.compile_when}.", flush=True)
     objective = LanguageLoss(
-        model, train, loss, tuning.workers, plans=plans, say=partial(_say, tuning)
+        model, train, loss, tuning.workers, plans=plans, blocks=blocks, say=say
     )
-    return tuning.fit(model, objective, validate)
+    return replace(tuning, report=blocks.hearing(tuning.report)).fit(model, objective, validate)
 
 
 def _telling_the_share(

@@ -19,6 +19,7 @@ from labkit.data.findings import listed_rows
 from labkit.errors import LabkitError
 from labkit.train import packed_attention
 from labkit.train.chat import Seen
+from labkit.train.compiled import Blocks
 from labkit.train.decoder import attending_by, states_of
 from labkit.train.encoder import autocast
 from labkit.train.loop import LoopSettings
@@ -62,14 +63,17 @@ class LanguageLoss:
         workers: Workers = ALONE,
         *,
         plans: Sequence[Plan] = (),
+        blocks: Blocks | None = None,
         say: Callable[[str], None] = _nothing,
     ):
         """`plans` are how to compute a row, the leaner ones for a device that runs out of memory,
-        which `say` is then told of; as the settings have it, if there are none."""
+        which `say` is then told of; as the settings have it, if there are none. Without `blocks`,
+        the model's are not compiled."""
         self.model, self.examples = model, examples
         self.settings, self.workers = settings, workers
         self.plans, self.say = [*plans] or [Plan(row_tokens=settings.row_tokens)], say
         self.plans[0].take(model)
+        self.blocks = blocks or Blocks(model)
         self.trained = [p for p in model.parameters() if p.requires_grad]
         workers.start_alike(self.trained)
         model.set_attn_implementation(packed_attention.register())
@@ -103,9 +107,14 @@ class LanguageLoss:
         """Of all workers, on the processor: the loss, and how many of them ran out of memory."""
         num_learnt = sum(self.examples[n].num_learnt for n in batch)
         told_2 = torch.zeros(2, device=self.settings.device)
+        rows = self._rows(self.workers.share(self._longest_first(batch)))
+
+        def compute() -> Tensor:
+            self._forget_gradients()
+            return sum((self._row(row, num_learnt) for row in rows), torch.zeros_like(told_2[0]))
+
         try:
-            for chosen in self._rows(self.workers.share(self._longest_first(batch))):
-                told_2[0] += self._row(chosen, num_learnt)
+            told_2[0] = self.blocks.step(compute, self.size(batch))
         except torch.OutOfMemoryError:
             told_2[1] = 1
         for parameter in self.trained:
@@ -125,9 +134,12 @@ class LanguageLoss:
         loss.backward()
         return loss.detach()
 
-    def _step_down(self) -> None:
+    def _forget_gradients(self) -> None:
         for parameter in self.trained:
             parameter.grad = None
+
+    def _step_down(self) -> None:
+        self._forget_gradients()
         if self.settings.device != "cpu":
             torch.cuda.empty_cache()
         if len(self.plans) == 1:

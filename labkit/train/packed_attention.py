@@ -10,7 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from labkit.train.attend_each import attend_each, window
+
 NAME = "labkit_packed"
+_uncompiled: Any = torch.compiler.disable
+"""Its own annotations do not say that it decorates."""
 
 
 def register() -> str:
@@ -19,6 +23,14 @@ def register() -> str:
 
     AttentionInterface.register(NAME, packed_attention)
     return NAME
+
+
+def in_words(device: str, dtype: torch.dtype, config: Any) -> str:
+    """Which attention a model of that configuration gets there, for a log."""
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    if _has_varlen(device, dtype, width):
+        return "torch's varlen attention, all examples of a row at once"
+    return "torch's fused attention, one example of a row at a time"
 
 
 def packed_attention(
@@ -42,7 +54,7 @@ def packed_attention(
     if sliding_window is not None and sliding_window >= max_length:
         sliding_window = None
     query_1HTD, key_1KTD, value_1KTD = _as_computed(query_1HTD, key_1KTD, value_1KTD)
-    if _has_varlen(query_1HTD) and not dropout:
+    if _has_varlen(query_1HTD.device.type, query_1HTD.dtype, query_1HTD.shape[-1]) and not dropout:
         from torch.nn.attention.varlen import varlen_attn
 
         query_THD, key_TKD, value_TKD = (
@@ -56,25 +68,38 @@ def packed_attention(
         )  # fmt: skip
         assert isinstance(out_THD, Tensor), "nothing else was asked for"
         return out_THD[None], None
+    parts = query_1HTD, key_1KTD, value_1KTD
+    if torch.compiler.is_compiling() and not query_1HTD.is_cuda and not dropout:
+        return attend_each(*parts, bounds, scaling, sliding_window), None
+    return _one_by_one(*parts, bounds, scaling, sliding_window, dropout), None
+
+
+@_uncompiled
+def _one_by_one(
+    query_1HTD: Tensor,
+    key_1KTD: Tensor,
+    value_1KTD: Tensor,
+    bounds: Tensor,
+    scaling: float | None,
+    sliding_window: int | None,
+    dropout: float,
+) -> Tensor:
     lengths = bounds.diff().tolist()
-    parts = zip(
-        query_1HTD.split(lengths, dim=2),
-        key_1KTD.split(lengths, dim=2),
-        value_1KTD.split(lengths, dim=2),
-        strict=True,
-    )
+    wholes = query_1HTD, key_1KTD, value_1KTD
+    parts = [*zip(*(whole.split(lengths, dim=2) for whole in wholes), strict=True)]
+    masks = [window(query, sliding_window) for query, _, _ in parts]
     each = [
         F.scaled_dot_product_attention(
             *part,
-            attn_mask=_window(part[0], sliding_window),
-            is_causal=sliding_window is None,
+            attn_mask=mask,
+            is_causal=mask is None,
             dropout_p=dropout,
             scale=scaling,
             enable_gqa=query_1HTD.shape[1] != key_1KTD.shape[1],
         )
-        for part in parts
+        for part, mask in zip(parts, masks, strict=True)
     ]
-    return torch.cat(each, dim=2).transpose(1, 2), None
+    return torch.cat(each, dim=2).transpose(1, 2)
 
 
 def _as_computed(*parts: Tensor) -> tuple[Tensor, ...]:
@@ -85,17 +110,6 @@ def _as_computed(*parts: Tensor) -> tuple[Tensor, ...]:
     return tuple(part.to(torch.get_autocast_dtype(kind)) for part in parts)
 
 
-def _has_varlen(query: Tensor) -> bool:
-    """Whether torch has varlen attention for it: on CUDA, in 16 bits, heads of up to 256."""
-    return query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and (
-        query.shape[-1] <= 256
-    )  # fmt: skip
-
-
-def _window(query_1HTD: Tensor, sliding_window: int | None) -> Tensor | None:
-    """Which earlier tokens each token sees, (T, T); None where it sees all of them."""
-    if sliding_window is None:
-        return None
-    places_T = torch.arange(query_1HTD.shape[2], device=query_1HTD.device)
-    back_TT = places_T[:, None] - places_T[None, :]
-    return (back_TT >= 0) & (back_TT < sliding_window)
+def _has_varlen(device: str, dtype: torch.dtype, width: int) -> bool:
+    """Whether torch has varlen attention there: on CUDA, in 16 bits, heads of up to 256."""
+    return device == "cuda" and dtype in (torch.bfloat16, torch.float16) and width <= 256

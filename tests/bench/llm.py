@@ -89,7 +89,7 @@ def main() -> None:
         job = job_of_size(SIZES[name], asked.device, asked.method, asked.steps)
         sides = on_a_gpu(job)
         if asked.only_labkit:
-            sides = {"labkit": sides["labkit"]}
+            sides = {name: train for name, train in sides.items() if name.startswith("labkit")}
         outcomes, reached = in_turns(job, sides, rounds=1)
         peak = asked.peak * 1e12 if asked.peak else reached
         table = device_table(name, job, outcomes, peak, SIZES[name].goal)

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from labkit.train.chat import Seen
+from labkit.train.compiled import Blocks, why_not
 from labkit.train.encoder import autocast
 from labkit.train.language_loss import LanguageLoss
 from labkit.train.token_loss import loss_sum
@@ -41,6 +42,18 @@ def train_ours(job: Job, model: Any) -> None:
     """As `labkit.train.instruct` does."""
     causal = causal_model(job, model)
     fit_alone(causal, LanguageLoss(causal, job.examples, job.loss), job.loop)
+
+
+def train_compiled(job: Job, model: Any) -> None:
+    """The same with compiled blocks, once they are: what that takes is not counted."""
+    causal = causal_model(job, model)
+    blocks = Blocks(causal, "always", _refuse)
+    ours = LanguageLoss(causal, job.examples, job.loss, blocks=blocks)
+    fit_alone(causal, ours, job.loop)
+
+
+def _refuse(message: str) -> None:
+    raise AssertionError(message)
 
 
 def train_padded(job: Job, model: Any) -> None:
@@ -131,6 +144,8 @@ def on_a_processor(job: Job) -> dict[str, Train]:
     """The sides of `make bench`. TRL's tuned line takes a pack at a time: several at once attend to
     each other's places, masked, which is slower; so is no packing, grouped by length or not."""
     sides: dict[str, Train] = {"labkit": train_ours, "labkit, padded": train_padded}
+    if not why_not():
+        sides["labkit, compiled"] = train_compiled
     if missing():
         return sides
     tokens_a_step = job.num_tokens / job.num_steps
@@ -155,6 +170,7 @@ def on_a_gpu(job: Job) -> dict[str, Train]:
     }
     sides: dict[str, Train] = {
         "labkit": train_ours,
+        "labkit, compiled": train_compiled,
         "Trainer, tuned alike": partial(train_by_trainer, **by_rows),
         "Trainer, its defaults": partial(train_by_trainer, **by_rows, bf16=False),
     }

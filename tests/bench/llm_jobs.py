@@ -103,6 +103,7 @@ def job_of_toy(base: Path, method: Method, num_examples: int, num_held_out: int 
             head_learning_rate=RATES[method],
             dtype=dtype,
         ),
+        num_warm_up=2,
     )
 
 

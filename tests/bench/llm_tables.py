@@ -7,6 +7,7 @@ from importlib.metadata import version
 import numpy as np
 import torch
 
+from labkit.train.compiled import why_not
 from tests.bench.llm_contenders import missing
 from tests.bench.llm_meter import Job, Outcome
 from tests.bench.table import Table, judged
@@ -49,6 +50,7 @@ def processor_table(job: Job, outcomes: Mapping[str, Sequence[Outcome]], peak: f
         f"Tokens: with padding, for each without. {_limit(job, peak, flop_per_token)} The share is "
         "by seconds of cores.",
         _packed(wall, outcomes),
+        _compiled(wall),
         missing() or _beside_trl(wall),
     ]
     title = f"Language model, {_WORDS[job.method]}: labkit's functions from their docstrings"
@@ -102,7 +104,8 @@ def _lengths(job: Job) -> str:
         f"lengths {min(job.lengths)} to {max(job.lengths)}, a tenth below {low:.0f}, half below "
         f"{middle:.0f}, nine tenths below {high:.0f}. {job.loop.batch_size} examples a step, "
         f"{job.num_steps} steps; TRL's packs hold {job.max_tokens} tokens, as many a step as come "
-        "to the same. Loss: on held-out examples, before and after."
+        f"to the same. The time of the first {job.num_warm_up} passes is not counted. Loss: on "
+        "held-out examples, before and after."
     )
 
 
@@ -121,6 +124,13 @@ def _packed(wall: Mapping[str, float], outcomes: Mapping[str, Sequence[Outcome]]
     return judged(goal, ratio >= GOAL_PACKED * padding)
 
 
+def _compiled(wall: Mapping[str, float]) -> str:
+    if lacking := why_not():
+        return f"No line of compiled blocks: {lacking}."
+    ratio = wall["labkit, compiled"] / wall["labkit"]
+    return f"Compiled blocks {ratio:.2f} × uncompiled ones; compiling itself is not counted."
+
+
 def _beside_trl(wall: Mapping[str, float]) -> str:
     best = max(rate for name, rate in wall.items() if name.startswith("TRL"))
     ratio = wall["labkit"] / best
@@ -129,7 +139,7 @@ def _beside_trl(wall: Mapping[str, float]) -> str:
 
 
 def _goal(side: str) -> str:
-    if side == "labkit":
+    if side.startswith("labkit"):
         return ""
     return f"{GOAL_DEFAULTS if 'defaults' in side else GOAL_TUNED:g} ×"
 

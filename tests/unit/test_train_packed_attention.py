@@ -64,7 +64,7 @@ def test_varlen_attention_is_handed_what_gives_the_same(
 ):
     expected = attend(heads, groups, sliding_window)
     assert expected.shape == (1, TOTAL, heads, 8)
-    monkeypatch.setattr(packed, "_has_varlen", lambda query: True)
+    monkeypatch.setattr(packed, "_has_varlen", lambda *_: True)
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", fake_varlen)
     torch.testing.assert_close(attend(heads, groups, sliding_window), expected)
 
