@@ -107,6 +107,8 @@ class Config(BaseModel):
     """Longer conversations are cut to this many tokens; it is said which."""
     row_tokens: int = Field(default=4096, ge=16, le=1_048_576)
     """How many tokens go through the model at a time; less takes less memory."""
+    sharding: Literal["auto", "always", "never"] = "auto"
+    """Whether several workers share out the model: auto does where it is large for each."""
     patience: int = Field(default=3, ge=1, le=200)
     """Epochs without progress on the validation part before it ends early."""
     lora_rank: int = Field(default=16, ge=1, le=256)
@@ -167,6 +169,11 @@ class Instruct:
         config: Config = task.config
         if config.method == "qlora":
             require_installed()
+            if config.sharding == "always":
+                raise UsageError(
+                    "The method 'qlora' holds the model in 4 bits, which is not shared out: each "
+                    "worker has all of it. Leave sharding out, or choose 'lora' or 'full'."
+                )
         template = choose_template(task.base, config.template)
         table, found, findings = _read(task.data, config)
         findings = [*findings, *check_conversations(found)]
@@ -350,6 +357,7 @@ def _tuning(context: TrainContext) -> "InstructTuning":
         validation=talks(parts.validation),
         held_out=talks(parts.held_out),
         method=config.method,
+        sharding=config.sharding,
         max_tokens=min(config.max_tokens, context.task.base.max_tokens),
         row_tokens=config.row_tokens,
         lora_rank=config.lora_rank,

@@ -95,7 +95,9 @@ def work(worker: Worker) -> None:
         if not isinstance(error, LabkitError):
             traceback.print_exc()
         if worker.size == 1 or _comes_again(error):
-            report(state=RunState.FAILED, phase="", message=_in_words(error, attempt.log))
+            # Whoever it is: the first may wait for it in vain, and never learn why.
+            said = Reporter(attempt)
+            said(state=RunState.FAILED, phase="", message=_in_words(error, attempt.log))
         if worker.size > 1:
             raise
 

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from labkit.errors import LabkitError
+from labkit.train.sharding import gathered, shared_out
 from labkit.units import format_memory
 
 KEEP = 2
@@ -87,14 +88,17 @@ def require_room(folder: Path, tensors: Mapping[str, Tensor]) -> None:
 def training_tensors(
     model: nn.Module, optimizer: torch.optim.Optimizer, best: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Everything that changes in training: trained weights, moments, random state, the best."""
+    """Everything that changes in training: trained weights, moments, random state, the best.
+
+    All workers ask together, since each may have a part alone; the first gets the whole.
+    """
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     parameters = dict(model.named_parameters())
-    tensors = {f"weights.{name}": parameters[name].data for name in names}
+    tensors = {f"weights.{name}": gathered(parameters[name].data) for name in names}
     for name in names:
         for key, value in optimizer.state.get(parameters[name], {}).items():
-            tensors[f"optimizer.{key}.{name}"] = value
-    tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
+            tensors[f"optimizer.{key}.{name}"] = gathered(value)
+    tensors |= {f"best.{name}": gathered(tensor) for name, tensor in best.items()}
     if next(model.parameters()).is_cuda:
         tensors["random_cuda"] = torch.cuda.get_rng_state()
     return {**tensors, "random": torch.get_rng_state()}
@@ -103,21 +107,29 @@ def training_tensors(
 def restore_training(
     tensors: Mapping[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict[str, Tensor]:
-    """Put back what `training_tensors` took, in place; returns the best weights so far."""
+    """Put back what `training_tensors` took, in place; returns the best weights so far.
+
+    Each worker is given the whole, and takes of it what it trains.
+    """
     parameters = dict(model.named_parameters())
     best: dict[str, Tensor] = {}
     for key, tensor in tensors.items():
         kind, _, rest = key.partition(".")
         if kind == "weights":
-            parameters[rest].data.copy_(tensor)
+            parameters[rest].data.copy_(shared_out(tensor, parameters[rest]))
         elif kind == "best":
-            best[rest] = tensor.clone()
+            best[rest] = on_processor(shared_out(tensor, parameters[rest]))
         elif kind == "optimizer":
             part, _, name = rest.partition(".")
             parameter = parameters[name]
             # Fused AdamW keeps its step count, too, where the parameter is.
-            optimizer.state[parameter][part] = tensor.clone().to(parameter.device)
+            optimizer.state[parameter][part] = shared_out(tensor, parameter)
     torch.set_rng_state(tensors["random"])
     if "random_cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random_cuda"])
     return best
+
+
+def on_processor(tensor: Tensor) -> Tensor:
+    """A copy where memory is not as scarce as where it is computed."""
+    return torch.empty_like(tensor, device="cpu").copy_(tensor)

@@ -26,6 +26,7 @@ from labkit.train.decoder import (
     stored_dtype,
     weights_dtype,
 )
+from labkit.train.encoder import autocast
 from labkit.train.language_loss import LanguageLoss, LossSettings, measure
 from labkit.train.language_model import (
     LanguageCard,
@@ -37,7 +38,8 @@ from labkit.train.language_model import (
 )
 from labkit.train.loop import AnyTuning
 from labkit.train.peak import room_bytes
-from labkit.train.plan import Needs, Plan, first_that_fits, ladder
+from labkit.train.plan import Needs, Plan, first_that_fits, ladder, why_shard
+from labkit.train.sharding import Sharding, gathered, is_sharded, shard
 from labkit.train.talks import Read, Talks, read_part
 
 
@@ -50,6 +52,8 @@ class InstructTuning(AnyTuning):
     validation: Talks
     held_out: Talks
     method: Method
+    sharding: Sharding
+    """Whether the workers share out the model's weights, gradients and moments."""
     row_tokens: int
     lora_targets: str
     merge: bool
@@ -70,11 +74,6 @@ class InstructTuning(AnyTuning):
     def four_bits_on(self) -> str | None:
         """The device that holds the base model in 4 bits while it is tuned, if one does."""
         return self.loop.device if self.method == "qlora" else None
-
-    @property
-    def compile_when(self) -> When:
-        """Layers in 4 bits are bitsandbytes' own, with code that is compiled already."""
-        return "never" if self.method == "qlora" else self.compile
 
     @property
     def loss(self) -> LossSettings:
@@ -103,9 +102,8 @@ def tune(tuning: InstructTuning) -> bool:
     tuning.report(phase="loading the base model")
     # While the device is empty: it takes a gigabyte there.
     peak = tuning.workers.size * peak_flops(tuning.loop.device, tuning.loop.dtype)
-    torch.manual_seed(tuning.loop.seed)
-    dtype = weights_dtype(tuning.method, tuning.loop.dtype)
-    model, tokenizer = load_decoder(tuning.base, dtype, tuning.four_bits_on)
+    room = _room(tuning)
+    model, tokenizer, adapted = _load(tuning)
     chat = Chat(tokenizer=tokenizer, template=tuning.template, max_tokens=tuning.max_tokens)
     train = _read(chat, tuning.train, "training")
     validation = _read(chat, tuning.validation, "validation")
@@ -113,17 +111,15 @@ def tune(tuning: InstructTuning) -> bool:
     for note in left_out:
         tuning.report(message=note)
     stop_ids = chat.stop_ids(train.examples)
-    adapted = None
-    if tuning.method != "full":
-        adapted = add_adapters(model, tuning.lora_rank, tuning.lora_targets)
-    model.to(tuning.loop.device)
+    _place(tuning, model, room)
     tuning.report(phase="training")
     learning = LanguageModel(model=model, chat=chat, stop_ids=stop_ids)
     telling = _telling_the_share(tuning, model, train.examples, peak)
     if not _fit(telling, learning, train.examples, validation.examples):
         return False
+    tuning.report(phase="saving the model")
+    model, adapted = _in_one_piece(tuning, model, adapted)
     if tuning.workers.is_first:
-        tuning.report(phase="saving the model")
         card = LanguageCard(
             recipe=tuning.recipe,
             base=str(tuning.base),
@@ -137,6 +133,46 @@ def tune(tuning: InstructTuning) -> bool:
         )
         _save(tuning, model, adapted, chat, card)
     return True
+
+
+def _load(tuning: InstructTuning) -> tuple[Any, Any, Any]:
+    """The model to tune, its tokenizer, and peft's model around it, if it has adapters to train.
+
+    It lies on the processor, or in 4 bits on the device.
+    """
+    torch.manual_seed(tuning.loop.seed)
+    dtype = weights_dtype(tuning.method, tuning.loop.dtype)
+    model, tokenizer = load_decoder(tuning.base, dtype, tuning.four_bits_on)
+    adapted = None
+    if tuning.method != "full":
+        adapted = add_adapters(model, tuning.lora_rank, tuning.lora_targets)
+    return model, tokenizer, adapted
+
+
+def _place(tuning: InstructTuning, model: Any, room_bytes: int) -> None:
+    """Bring the model to the device, or this worker's part of it."""
+    why = "" if tuning.four_bits_on else why_shard(
+        tuning.sharding, model, tuning.workers.size, room_bytes
+    )  # fmt: skip
+    if why:
+        _say(tuning, why)
+        shard(model, tuning.workers, tuning.loop.device, tuning.loop.dtype)
+    else:
+        model.to(tuning.loop.device)
+
+
+def _in_one_piece(tuning: InstructTuning, model: Any, adapted: Any) -> tuple[Any, Any]:
+    """The model and peft's around it, as the first worker can save them.
+
+    One that is shared out is made anew on its processor, with what all of them have learnt.
+    """
+    if not is_sharded(model):
+        return model, adapted
+    learnt = {name: gathered(p) for name, p in model.named_parameters() if p.requires_grad}
+    if tuning.workers.is_first:
+        model, _, adapted = _load(tuning)
+        model.load_state_dict(learnt, strict=False)
+    return model, adapted
 
 
 def _save(tuning: InstructTuning, model: Any, adapted: Any, chat: Chat, card: LanguageCard) -> None:
@@ -218,26 +254,34 @@ def _fit(
 
     def validate() -> tuple[float, float]:
         def figures(mine: NDArray[np.int64]) -> NDArray[np.float32]:
-            return measure(model, [validation[n] for n in mine], loss)
+            return measure(model, [validation[n] for n in mine], loss, tuning.workers)
 
         losses, tokens, hits = tuning.workers.gather(len(validation), figures).sum(axis=0)
-        if tuning.workers.is_first:
+        if tuning.workers.is_first or is_sharded(model):  # then all of them write each answer
             tuning.report(samples=[sample(*one) for one in asked])
         return float(losses / tokens), float(hits / tokens)
 
     def sample(row: int, question: Messages, wanted: str) -> Mapping[str, Any]:
-        answer = learning.answer(question, tuning.sample_tokens)
+        with autocast(tuning.loop.device, tuning.loop.dtype):
+            answer = learning.answer(question, tuning.sample_tokens)
         last = question[-1]["content"]
         return {"row": row, "question": last, "wanted": wanted, "answer": answer}
 
     say = partial(_say, tuning)
-    blocks = Blocks(model, tuning.compile_when, say)
+    when = _compile_when(tuning, model)
+    blocks = Blocks(model, when, say)
     taken = packed_attention.in_words(tuning.loop.device, tuning.loop.dtype, model.config)
-    print(f"Attention: {taken}. Blocks are compiled: {tuning.compile_when}.", flush=True)
+    print(f"Attention: {taken}. Blocks are compiled: {when}.", flush=True)
     objective = LanguageLoss(
         model, train, loss, tuning.workers, plans=plans, blocks=blocks, say=say
     )
     return replace(tuning, report=blocks.hearing(tuning.report)).fit(model, objective, validate)
+
+
+def _compile_when(tuning: InstructTuning, model: Any) -> When:
+    """Layers in 4 bits are bitsandbytes' own, with code that is compiled already. In blocks that are
+    shared out workers meet, and one that fails to compile could not compute a step again alone."""
+    return "never" if tuning.method == "qlora" or is_sharded(model) else tuning.compile
 
 
 def _telling_the_share(
@@ -259,17 +303,21 @@ def _plans(tuning: InstructTuning, model: Any, train: Sequence[Seen]) -> Sequenc
     """From the fastest that all workers have room for down to the leanest."""
     longest = max(seen.num_tokens for seen in train)
     plans = ladder(tuning.row_tokens, longest)
-    needs = Needs(model, longest, tuning.loop.dtype)
-    rooms = tuning.workers.everyone((platform.node(), room_bytes(tuning.loop.device)))
-    machines = [machine for machine, _ in rooms]
-    room = min(  # of a machine's memory each of its workers has a share
-        free // (machines.count(machine) if tuning.loop.device == "cpu" else 1)
-        for machine, free in rooms
-    )
-    number, why = first_that_fits(plans, needs, room)
+    needs = Needs(model, longest, tuning.loop.dtype, tuning.workers)
+    number, why = first_that_fits(plans, needs, _room(tuning))
     if why:
         _say(tuning, why)
     return plans[number:]
+
+
+def _room(tuning: InstructTuning) -> int:
+    """Bytes that are free on the device of each worker: of the one that has the least."""
+    rooms = tuning.workers.everyone((platform.node(), room_bytes(tuning.loop.device)))
+    machines = [machine for machine, _ in rooms]
+    return min(  # of a machine's memory each of its workers has a share
+        free // (machines.count(machine) if tuning.loop.device == "cpu" else 1)
+        for machine, free in rooms
+    )
 
 
 def _say(tuning: InstructTuning, message: str) -> None:

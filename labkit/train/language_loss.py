@@ -8,12 +8,13 @@ time, or by how many workers.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from labkit.data.findings import listed_rows
 from labkit.errors import LabkitError
@@ -23,8 +24,9 @@ from labkit.train.compiled import Blocks
 from labkit.train.decoder import attending_by, states_of
 from labkit.train.encoder import autocast
 from labkit.train.loop import LoopSettings
-from labkit.train.packing import best_fit, lay_out
+from labkit.train.packing import Row, best_fit, lay_out
 from labkit.train.plan import Plan
+from labkit.train.sharding import is_sharded, whole
 from labkit.train.token_loss import loss_sum, token_losses
 from labkit.train.workers import ALONE, Workers
 
@@ -44,6 +46,13 @@ class LossSettings:
         return cls(
             batch_size=loop.batch_size, row_tokens=row_tokens, device=loop.device, dtype=loop.dtype
         )
+
+
+_SHARDED_IS_FULL = (
+    "A device ran out of memory with {}, and with the model shared out among the workers none can "
+    "go on without it. Ask for larger devices or more of them, or begin anew with a smaller "
+    "row_tokens or max_tokens. What was saved before is good."
+)
 
 
 def _nothing(message: str) -> None:
@@ -75,7 +84,7 @@ class LanguageLoss:
         self.plans[0].take(model)
         self.blocks = blocks or Blocks(model)
         self.trained = [p for p in model.parameters() if p.requires_grad]
-        workers.start_alike(self.trained)
+        workers.start_alike(self._replicated)
         model.set_attn_implementation(packed_attention.register())
 
     def batches(self, seed: tuple[int, ...]) -> list[NDArray[np.int64]]:
@@ -90,7 +99,7 @@ class LanguageLoss:
         """The batch's mean loss in nats a token; leaves its gradients in weights that have none.
 
         Raises LabkitError naming the rows where the loss is no number, and where the device has
-        too little memory for the leanest plan.
+        too little memory for the leanest plan, or for the first one of a model that is shared out.
         """
         told_2 = self._backward(batch)
         while told_2[1]:
@@ -105,34 +114,43 @@ class LanguageLoss:
 
     def _backward(self, batch: NDArray[np.int64]) -> Tensor:
         """Of all workers, on the processor: the loss, and how many of them ran out of memory."""
-        num_learnt = sum(self.examples[n].num_learnt for n in batch)
         told_2 = torch.zeros(2, device=self.settings.device)
-        rows = self._rows(self.workers.share(self._longest_first(batch)))
+        passes = self._passes(batch)
 
         def compute() -> Tensor:
             self._forget_gradients()
-            return sum((self._row(row, num_learnt) for row in rows), torch.zeros_like(told_2[0]))
+            return sum((self._row(*one) for one in passes), torch.zeros_like(told_2[0]))
 
         try:
             told_2[0] = self.blocks.step(compute, self.size(batch))
-        except torch.OutOfMemoryError:
+        except torch.OutOfMemoryError as error:
+            if is_sharded(self.model):  # the others wait for it in the midst of a pass
+                raise LabkitError(_SHARDED_IS_FULL.format(self.plans[0])) from error
             told_2[1] = 1
         for parameter in self.trained:
             if parameter.grad is None:  # of a layer, or a worker, that this batch does not reach
                 parameter.grad = torch.zeros_like(parameter)
-        self.workers.add_up([*(p.grad for p in self.trained if p.grad is not None), told_2])
+        self.workers.add_up([*(p.grad for p in self._replicated if p.grad is not None), told_2])
         return told_2.cpu()
 
-    def _row(self, chosen: Sequence[int], num_learnt: int) -> Tensor:
-        """The part of the batch's loss that those examples have; adds their gradients."""
+    @property
+    def _replicated(self) -> list[nn.Parameter]:
+        """What is trained and each worker has all of, so that they must add up its gradients."""
+        return [] if is_sharded(self.model) else self.trained
+
+    def _row(self, chosen: Sequence[int], weight: float) -> Tensor:
+        """The sum of those examples' losses times `weight`; adds its gradients."""
         settings = self.settings
         row = lay_out([self.examples[n] for n in chosen]).to(settings.device)
-        with autocast(settings.device, settings.dtype):
+
+        def loss() -> Tensor:
             states_PD = states_of(self.model, row).to(settings.dtype)
-            head = self.model.get_output_embeddings()
-            loss = loss_sum(states_PD, head, row.targets_P) / num_learnt
-        loss.backward()
-        return loss.detach()
+            return loss_sum(states_PD, self.model.get_output_embeddings(), row.targets_P)
+
+        with autocast(settings.device, settings.dtype):
+            weighted = whole(self.model, loss) * weight
+        weighted.backward()
+        return weighted.detach()
 
     def _forget_gradients(self) -> None:
         for parameter in self.trained:
@@ -158,6 +176,20 @@ class LanguageLoss:
         """So that workers, who take turns, have nearly the same to do."""
         return np.array(sorted(batch, key=lambda n: -self.examples[n].num_tokens), dtype=np.int64)
 
+    def _passes(self, batch: NDArray[np.int64]) -> list[tuple[list[int], float]]:
+        """The rows that this worker computes, and the weight of their losses in the batch's.
+
+        With the model shared out all compute equally many: who has fewer, one of no weight.
+        """
+        longest_first = self._longest_first(batch)
+        weight = 1 / sum(self.examples[n].num_learnt for n in batch)
+        passes = [(row, weight) for row in self._rows(self.workers.share(longest_first))]
+        if not is_sharded(self.model):
+            return passes
+        most = max(len(self._rows(each)) for each in self.workers.shares(longest_first))
+        shortest = [int(longest_first[-1])]
+        return passes + [(shortest, 0.0)] * (most - len(passes))
+
     def _rows(self, chosen: NDArray[np.int64]) -> list[list[int]]:
         lengths = [self.examples[n].num_tokens for n in chosen]
         packed = best_fit(lengths, self.plans[0].row_tokens)
@@ -172,19 +204,29 @@ class LanguageLoss:
         return listed_rows(sorted(rows or {one.row for one in seen}))
 
 
-@torch.inference_mode()
-def measure(model: Any, examples: Sequence[Seen], settings: LossSettings) -> NDArray[np.float32]:
+@torch.no_grad()  # not inference_mode: what is gathered here may be trained with later
+def measure(
+    model: Any, examples: Sequence[Seen], settings: LossSettings, workers: Workers = ALONE
+) -> NDArray[np.float32]:
     """Of each example the sum of its losses in nats, its tokens to learn, and how many of them
-    the model finds the likeliest; shape (N, 3)."""
+    the model finds the likeliest; shape (N, 3).
+
+    Each of the workers has examples of its own, and all make equally many passes.
+    """
     model.eval()
-    head = model.get_output_embeddings()
     out_N3 = np.zeros((len(examples), 3), dtype=np.float32)
+    rows = best_fit([seen.num_tokens for seen in examples], settings.row_tokens)
+    num_passes = max(workers.everyone(len(rows)))
     with attending_by(model, packed_attention.register()):
-        for chosen in best_fit([seen.num_tokens for seen in examples], settings.row_tokens):
+        for chosen in islice(cycle(rows), num_passes):
             row = lay_out([examples[n] for n in chosen]).to(settings.device)
-            with autocast(settings.device, settings.dtype):
+
+            def figures(row: Row = row) -> tuple[Tensor, Tensor]:
                 states_PD = states_of(model, row).to(settings.dtype)
-                losses_P, hits_P = token_losses(states_PD, head, row.targets_P)
+                return token_losses(states_PD, model.get_output_embeddings(), row.targets_P)
+
+            with autocast(settings.device, settings.dtype):
+                losses_P, hits_P = whole(model, figures)
             figures_P3 = torch.stack([losses_P, torch.ones_like(losses_P), hits_P.float()], dim=1)
             sums_N3 = torch.zeros((len(chosen), 3), device=settings.device)
             out_N3[chosen] = sums_N3.index_add_(0, row.example_P, figures_P3).cpu().numpy()

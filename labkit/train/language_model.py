@@ -24,6 +24,7 @@ from labkit.train import four_bits
 from labkit.train.chat import Chat, Messages
 from labkit.train.checkpoint import require_room
 from labkit.train.decoder import attending_by, load_decoder, load_tokenizer, stored_dtype
+from labkit.train.sharding import is_sharded
 
 FORMAT = 1
 
@@ -116,6 +117,8 @@ class LanguageModel:
                 top_k=None,
                 eos_token_id=list(self.stop_ids),
                 pad_token_id=self.stop_ids[0],
+                # Each token is a meeting of all workers of a model that is shared out.
+                synced_gpus=is_sharded(model),
                 **told,
             )
         return tokenizer.decode(out_1T[0, len(prompt) :], skip_special_tokens=True).strip()

@@ -18,6 +18,7 @@ from labkit.train.checkpoint import (
     Checkpoints,
     DiskFull,
     load_checkpoint,
+    on_processor,
     restore_training,
     training_tensors,
 )
@@ -234,8 +235,8 @@ class _Fit:
         if loss < self.progress.best_loss:
             self.progress.best_loss, self.progress.best_accuracy = loss, accuracy
             self.progress.best_epoch = self.progress.epoch
-            self.best = {  # not where others are computed with: memory is scarcer there
-                name: torch.empty_like(parameter, device="cpu").copy_(parameter.detach())
+            self.best = {
+                name: on_processor(parameter.detach())
                 for name, parameter in self.model.named_parameters()
                 if parameter.requires_grad
             }
@@ -267,9 +268,9 @@ class _Fit:
     def _checkpoint(self) -> None:
         _require_finite(float(self.gradient_norm))  # else it would replace the last good one
         self.last_checkpoint = time.monotonic()
+        tensors = training_tensors(self.model, self.optimizer, self.best)
         if not self.workers.is_first:
             return
-        tensors = training_tensors(self.model, self.optimizer, self.best)
         try:
             self.checkpoints.save(self.progress.step, tensors, asdict(self.progress))
         except DiskFull as error:

@@ -20,13 +20,18 @@ from labkit.train.decoder import attending_by, states_of
 from labkit.train.encoder import autocast
 from labkit.train.packing import lay_out
 from labkit.train.peak import kept_and_peak
+from labkit.train.sharding import Sharding, gathered_bytes, is_sharded, own_part, whole
 from labkit.train.token_loss import loss_sum, tokens_at_once
+from labkit.train.workers import ALONE, Workers
 from labkit.units import format_memory
 
 ENOUGH_TOKENS = 2048
 """A row of so many keeps a device busy: with less at a time it would stand idle in between."""
 SPARE = 0.1
 """Share of the free memory that is left alone: what an allocator cannot use, and the error."""
+WHOLE_UP_TO = 0.6
+"""Share of a worker's free memory that a model may take there with all that trains it; the rest is
+for rows."""
 _RECOMPUTES = {4: "every fourth block", 2: "every second block", 1: "each block"}
 """Of so many blocks one is computed twice, from the fastest to the leanest; and in words."""
 _SHORT, _LONG = 64, 192
@@ -74,28 +79,32 @@ def ladder(row_tokens: int, longest: int) -> list[Plan]:
 class Needs:
     """What training takes beside the model itself, on its device."""
 
-    def __init__(self, model: Any, longest: int, dtype: torch.dtype):
-        """A causal language model on its device, as it will be trained on examples of up to
+    def __init__(self, model: Any, longest: int, dtype: torch.dtype, workers: Workers = ALONE):
+        """A causal language model on its device, as the workers will train it on examples of up to
         `longest` tokens, computed in `dtype`."""
-        self.model, self.longest, self.dtype = model, longest, dtype
+        self.model, self.longest, self.dtype, self.workers = model, longest, dtype, workers
         self._device = next(model.parameters()).device
         self._lines: dict[int, _Lines] = {}
         self._heads: dict[int, int] = {}
 
     def of(self, plan: Plan) -> int:
-        """Bytes at the peak: gradients, moments, what a row keeps, and the loss."""
+        """Bytes at the peak: gradients, moments, what a row keeps, and the loss.
+
+        All workers ask together, and are told of the one that needs the most.
+        """
         tokens = max(plan.row_tokens, self.longest)
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        held = sum(p.numel() * (p.element_size() + _ADAM_BYTES) for p in trained)
         if plan.recompute_every not in self._lines:
             self._lines[plan.recompute_every] = self._through_blocks(plan)
         lines = self._lines[plan.recompute_every]
         last = max(self._loss(tokens) + lines.kept(tokens), lines.peak(tokens))
-        return held + round(max(last, self._embedding_gradient()))
+        held = gradient_and_moment_bytes(self.model) + self._gathered()
+        needed = held + round(max(last, self._embedding_gradient()))
+        return max(self.workers.everyone(needed))
 
     def _through_blocks(self, plan: Plan) -> "_Lines":
         plan.take(self.model)
         self.model.train()
+        self._through(_SHORT)  # it may make what all later ones use again
         (short_kept, short_peak), (long_kept, long_peak) = (
             self._through(tokens) for tokens in (_SHORT, _LONG)
         )
@@ -106,7 +115,8 @@ class Needs:
 
         def forward() -> Tensor:
             with autocast(self._device.type, self.dtype):
-                return states_of(self.model, row).to(self.dtype).sum()
+                states_PD = whole(self.model, lambda: states_of(self.model, row))
+                return states_PD.to(self.dtype).sum()
 
         attending = attending_by(self.model, packed_attention.register())
         # The embeddings' gradient comes last, when nothing else is kept any more.
@@ -129,13 +139,31 @@ class Needs:
 
         def forward() -> Tensor:
             with autocast(self._device.type, self.dtype):
-                return loss_sum(states_PD, head, targets_P)
+                return whole(self.model, lambda: loss_sum(states_PD, head, targets_P))
 
         return kept_and_peak(head, forward)[1]
 
+    def _gathered(self) -> int:
+        """Of a model that is shared out, what is whole at a time and not counted with a row."""
+        if not is_sharded(self.model):
+            return 0
+        head = self.model.get_output_embeddings().weight
+        gradient = head.nbytes if head.requires_grad else 0  # it goes when all of the row is done
+        if self._device.type != "cpu":
+            return gradient
+        # What is made where such a tensor was before is not seen there.
+        return gradient + gathered_bytes(self.model, self.dtype)
+
     def _embedding_gradient(self) -> int:
         weight = self.model.get_input_embeddings().weight
-        return weight.numel() * weight.element_size() if weight.requires_grad else 0
+        copies = 2 if is_sharded(self.model) else 1  # what is sent is one
+        return copies * weight.nbytes if weight.requires_grad else 0
+
+
+def gradient_and_moment_bytes(model: nn.Module) -> int:
+    """Of what this worker trains of a model, in the optimizer's step."""
+    trained = [own_part(p) for p in model.parameters() if p.requires_grad]
+    return sum(p.numel() * (p.element_size() + _ADAM_BYTES) for p in trained)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,3 +217,23 @@ def _frozen(module: nn.Module) -> Iterator[None]:
     finally:
         for parameter in trained:
             parameter.requires_grad = True
+
+
+def why_shard(sharding: Sharding, model: nn.Module, num_workers: int, room_bytes: int) -> str:
+    """Why so many workers are to share out a model that is still whole; empty where they are not.
+
+    `room_bytes` is what is free on the device of each before the model comes there.
+    """
+    if num_workers == 1 or sharding == "never":
+        return ""
+    taken = sum(p.nbytes for p in model.parameters()) + gradient_and_moment_bytes(model)
+    shared = (
+        f"the {num_workers} workers share them out, {format_memory(taken // num_workers)} each. "
+        "What is learnt is the same."
+    )
+    what = f"Weights, gradients and moments take {format_memory(taken)}"
+    if sharding == "always":
+        return f"{what}: as the settings say, {shared}"
+    if taken <= WHOLE_UP_TO * room_bytes:
+        return ""
+    return f"{what}, and {format_memory(room_bytes)} are free on a worker: {shared}"

@@ -37,7 +37,11 @@ class Workers:
 
     def share(self, rows_B: NDArray[np.int64]) -> NDArray[np.int64]:
         """The rows of the batch that are this worker's; none where there are fewer than workers."""
-        return rows_B[self.rank :: self.size]
+        return self.shares(rows_B)[self.rank]
+
+    def shares(self, rows_B: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """What is each worker's of the batch, by rank."""
+        return [rows_B[rank :: self.size] for rank in range(self.size)]
 
     def parallel(self, model: nn.Module) -> nn.Module:
         """The model whose backward pass leaves the mean of all workers' gradients in it.

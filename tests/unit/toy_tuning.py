@@ -43,6 +43,7 @@ def make_tuning(base: Path, folder: Path) -> InstructTuning:
         validation=talks(24, 6),
         held_out=talks(30, 9),
         method="lora",
+        sharding="auto",
         max_tokens=64,
         row_tokens=64,
         lora_rank=8,
