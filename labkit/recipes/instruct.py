@@ -168,12 +168,12 @@ class Instruct:
 
         config: Config = task.config
         if config.method == "qlora":
-            require_installed()
             if config.sharding == "always":
                 raise UsageError(
                     "The method 'qlora' holds the model in 4 bits, which is not shared out: each "
                     "worker has all of it. Leave sharding out, or choose 'lora' or 'full'."
                 )
+            require_installed()
         template = choose_template(task.base, config.template)
         table, found, findings = _read(task.data, config)
         findings = [*findings, *check_conversations(found)]

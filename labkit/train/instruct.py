@@ -4,6 +4,7 @@ Plain dataclasses at its edge; it runs where only torch, transformers and peft a
 nothing of recipes, runs or Ray.
 """
 
+import gc
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -200,6 +201,7 @@ def measure_base(tuning: InstructTuning) -> Measured:
 
 def measure_tuned(tuning: InstructTuning) -> Measured:
     """What the tuned model, as it was saved, makes of the held-out part."""
+    gc.collect()  # one that was shared out refers to itself, and would keep its part of the device
     tuned = load_model(tuning.folder / "model", tuning.loop.device)
     return _measured(tuning, tuned, _read(tuned.chat, tuning.held_out, "held-out"))
 

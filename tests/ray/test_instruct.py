@@ -84,14 +84,7 @@ def test_two_workers_of_ray_train_end_as_one_does(
     monkeypatch.setenv("LABKIT_SITE", toy.environment["LABKIT_SITE"])
     alone = json.loads(start(toy, *SETTINGS, "--method=full", "--wait"))
     assert alone["message"] == "Better than the base model on the held-out rows."
-    run = make_run(toy)
-    driver = (sys.executable, "-m", "labkit", "run", "execute", "--num-cpus=1", "--num-gpus=0",
-              "--num-nodes=2", "--accelerator=cpu", "--attempt=1", str(run.folder))  # fmt: skip
-    node = toy.command("node", "--num-cpus=2", "--num-gpus=0", f"--memory-bytes={2**31}",
-                       f"--rendezvous={run.last.folder / 'cluster'}",
-                       f"--scratch={toy.scratch}", "--", *driver)  # fmt: skip
-    done = subprocess.run(node, env=toy.environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    run = by_two_workers(toy)
     evaluation = run.evaluation()
     assert evaluation is not None and (run.last.folder / "log-1.txt").exists()
     one, two = alone["evaluation"]["tuned"]["loss"], evaluation["tuned"]["loss"]
@@ -99,7 +92,28 @@ def test_two_workers_of_ray_train_end_as_one_does(
     assert "2 × " in (run.last.folder / "card.md").read_text()
 
 
-def make_run(lab: Lab) -> Run:
+def test_two_workers_share_out_the_model(toy: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABKIT_SITE", toy.environment["LABKIT_SITE"])
+    run = by_two_workers(toy, sharding="always")
+    evaluation = run.evaluation()
+    assert evaluation is not None
+    assert evaluation["verdict"] == "Better than the base model on the held-out rows."
+
+
+def by_two_workers(toy: Lab, **settings: str) -> Run:
+    """A run that two workers of Ray Train have done, on one machine."""
+    run = make_run(toy, **settings)
+    driver = (sys.executable, "-m", "labkit", "run", "execute", "--num-cpus=1", "--num-gpus=0",
+              "--num-nodes=2", "--accelerator=cpu", "--attempt=1", str(run.folder))  # fmt: skip
+    node = toy.command("node", "--num-cpus=2", "--num-gpus=0", f"--memory-bytes={2**31}",
+                       f"--rendezvous={run.last.folder / 'cluster'}",
+                       f"--scratch={toy.scratch}", "--", *driver)  # fmt: skip
+    done = subprocess.run(node, env=toy.environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return run
+
+
+def make_run(lab: Lab, **settings: str) -> Run:
     """A run folder as `run start` makes it, without its job."""
     flat = {
         "recipe": "instruct",
@@ -109,6 +123,7 @@ def make_run(lab: Lab) -> Run:
         "epochs": 20,
         "learning_rate": 0.01,
         "max_answer_tokens": 12,
+        **settings,
     }
     plan = asyncio.run(plan_run(load_site(), spec_from_flat(flat, source="test")))
     run = create_run(lab.folder / "runs", plan.spec, plan.prepared.summary)

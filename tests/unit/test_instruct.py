@@ -276,6 +276,13 @@ def test_4_bits_without_their_packages_are_refused_before_the_run(
     assert prepare(base, questions, method="lora").usable
 
 
+def test_4_bits_cannot_be_shared_out_which_is_said_before_the_run(base: BaseEntry, questions: Path):
+    with pytest.raises(UsageError, match="in 4 bits, which is not shared out.*Leave sharding out"):
+        prepare(base, questions, method="qlora", sharding="always")
+    for method in ("lora", "full"):
+        assert prepare(base, questions, method=method, sharding="always").usable
+
+
 def test_a_row_of_several_examples_is_one_row_of_the_figures():
     """Templates that write earlier answers otherwise make an example of each answer."""
     pytest.importorskip("torch")

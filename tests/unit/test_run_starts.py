@@ -2,6 +2,7 @@
 
 import os
 import socket
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,12 +10,13 @@ import pytest
 
 from labkit.errors import LabkitError
 from labkit.paths import write_json
+from labkit.runs import work as work_module
 from labkit.runs.execute import last_word
 from labkit.runs.find import create_run
 from labkit.runs.folder import Attempt, Run, RunState, Status
 from labkit.runs.spec import spec_from_flat
 from labkit.runs.starts import MAX_FRUITLESS, Start, fruitless_starts, used_s
-from labkit.runs.work import Worker, context_of
+from labkit.runs.work import Worker, context_of, work
 from labkit.schedulers.base import STARTS
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -203,3 +205,23 @@ def test_a_node_that_does_not_see_the_base_model_says_so(site, base):
                     accelerator="cpu")  # fmt: skip
     with pytest.raises(LabkitError, match="'thin' is not on .*: no folder /nowhere/thin. Keep"):
         context_of(run, run.new_attempt(cluster="here"), worker, None, print)  # type: ignore[arg-type]
+
+
+def test_a_worker_that_is_not_the_first_ends_the_run_with_its_own_words(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+):
+    """The first may wait for it, and then learn only that it is gone."""
+
+    def fail(*_: object) -> None:
+        raise LabkitError("A device ran out of memory.")
+
+    attempt = again(run, 0)
+    attempt.write_status(replace(state_of(attempt), state=RunState.TRAINING, step=7))
+    monkeypatch.setattr(work_module, "_recipe_steps", fail)
+    monkeypatch.setattr(work_module, "_write_output_to", lambda log: None)
+    with pytest.raises(LabkitError):
+        work(Worker(folder=run.folder, attempt=1, stop_file=run.folder / "stop", num_threads=1,
+                    accelerator="cpu", rank=1, size=2))  # fmt: skip
+    told = state_of(attempt)
+    assert (told.state, told.message) == (RunState.FAILED, "A device ran out of memory.")
+    assert told.step == 7

@@ -13,8 +13,9 @@ from labkit.train.chat import Seen
 from labkit.train.decoder import add_adapters
 from labkit.train.language_loss import LanguageLoss, LossSettings
 from labkit.train.peak import Allocated
-from labkit.train.plan import Needs, Plan, first_that_fits, ladder
+from labkit.train.plan import Needs, Plan, first_that_fits, ladder, why_shard
 from labkit.train.workers import join, leave
+from labkit.units import format_memory
 from tests.unit.tiny_decoder import tiny_decoder
 from tests.unit.training import PEFT_ASKS_BY_AN_OLDER_NAME, at_once
 
@@ -102,6 +103,20 @@ def test_the_fastest_plan_that_has_room_is_taken_and_a_leaner_one_is_told_of():
     assert number == 1 and str(plans[0]) in why and str(plans[1]) in why
     number, why = first_that_fits(plans, needs, asked[-1] // 2)
     assert plans[number] == plans[-1] and "may not fit" in why
+
+
+def test_a_model_is_shared_out_where_it_leaves_too_little_room_for_rows():
+    model = small_llama()
+    taken = 16 * sum(p.numel() for p in model.parameters())  # weight, gradient and two moments
+    assert why_shard("auto", model, 2, 2 * taken) == ""
+    assert why_shard("auto", model, 1, taken // 2) == why_shard("always", model, 1, taken) == ""
+    assert why_shard("never", model, 2, taken // 2) == ""
+    why = why_shard("auto", model, 4, taken)
+    assert f"take {format_memory(taken)}, and {format_memory(taken)} are free on a worker" in why
+    assert f"the 4 workers share them out, {format_memory(taken // 4)} each" in why
+    assert "as the settings say" in why_shard("always", model, 2, 2 * taken)
+    add_adapters(model, 8, "all-linear")  # of a frozen weight there are neither
+    assert why_shard("auto", model, 2, taken) == ""
 
 
 class Full:

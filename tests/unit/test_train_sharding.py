@@ -1,5 +1,6 @@
 """A model that is shared out among its workers learns what a whole one does, in half the memory."""
 
+import gc
 import json
 import os
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.distributed.fsdp import FSDPModule
 from torch.profiler import ProfilerActivity, profile
 
 from labkit.errors import LabkitError
@@ -221,6 +223,8 @@ def tune_with_another(base: Path, folder: Path, rank: int) -> None:
         tunings.stopped(f"{method} cut", method)
         assert tunings.run(f"{method} resumed", method, after=f"{method} cut")
         assert tunings.run(f"{method} begun alone", method, after=f"{method} cut alone")
+    gc.collect()
+    assert not any(issubclass(type(one), FSDPModule) for one in gc.get_objects()), "nothing stays"
     leave(workers)
     os._exit(0)
 
