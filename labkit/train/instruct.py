@@ -281,8 +281,8 @@ def _fit(
 
 
 def _compile_when(tuning: InstructTuning, model: Any) -> When:
-    """Layers in 4 bits are bitsandbytes' own, with code that is compiled already. In blocks that are
-    shared out workers meet, and one that fails to compile could not compute a step again alone."""
+    """Layers in 4 bits are bitsandbytes' own, with code that is compiled already. In blocks that
+    are shared out workers meet: one that fails to compile could not do a step again alone."""
     return "never" if tuning.method == "qlora" or is_sharded(model) else tuning.compile
 
 
