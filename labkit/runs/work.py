@@ -41,7 +41,8 @@ _KEPT = ("step", "instant_accuracy", "samples")
 
 
 class Reporter:
-    """The process's word about the run: `status.json` for now, `metrics.jsonl` for the curve."""
+    """The process's word about the run: `status.json` for now, `metrics.jsonl` for the curve, and
+    its messages in the log, too, where they stay."""
 
     def __init__(self, attempt: Attempt):
         self.attempt = attempt
@@ -56,6 +57,8 @@ class Reporter:
             updated=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         self.attempt.write_status(self.status)
+        if "message" in fields:
+            print(fields["message"], flush=True)
         if not fields.keys().isdisjoint(_KEPT):
             line = json.dumps({"time": datetime.now(UTC).timestamp(), **fields})
             with (self.attempt.folder / "metrics.jsonl").open("a") as file:
