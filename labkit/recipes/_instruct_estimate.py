@@ -42,8 +42,8 @@ def estimate(
     )
 
 
-def least_memory(base: BaseEntry, config: "Config", kind: DeviceKind) -> int:
-    """Bytes on one device with rows of up to `max_tokens`, in the leanest way of training
+def least_memory(base: BaseEntry, config: "Config", kind: DeviceKind, num_devices: int) -> int:
+    """Bytes on each device with rows of up to `max_tokens`, in the leanest way of training
     (`labkit.train.plan`); on a processor in the fastest, for which a job asks.
     """
     if kind.torch_device == "cpu":
@@ -53,7 +53,10 @@ def least_memory(base: BaseEntry, config: "Config", kind: DeviceKind) -> int:
     kept = kind.number_bytes * tokens * base.hidden_size * (2 * base.num_layers + _KEPT)
     # Before that the base model is measured, in the format that it is stored in.
     measured = 0 if config.method == "qlora" else START_BYTES + base.weights_bytes
-    return max(_held(base, config, kind) + kept, measured)
+    held = _held(base, config, kind)
+    if num_devices > 1 and config.method != "qlora":
+        held = min(held, _held_of_a_share(base, config, kind, num_devices))
+    return max(held + kept, measured)
 
 
 def _in_a_process(base: BaseEntry, config: "Config", kind: DeviceKind, row_tokens: float) -> int:
@@ -68,6 +71,19 @@ def _held(base: BaseEntry, config: "Config", kind: DeviceKind) -> int:
     adapters = 0 if config.method == "full" else 4 * _num_trained(base, config)
     trained = adapters + LEARNING_BYTES * _num_trained(base, config)
     return START_BYTES + _weights(base, config, kind) + trained
+
+
+def _held_of_a_share(base: BaseEntry, config: "Config", kind: DeviceKind, num_devices: int) -> int:
+    """Bytes on each device of those that share out the model (`labkit.train.sharding`).
+
+    Whole are two blocks, one that computes and the next; the vocabulary; and, where it is trained,
+    its gradients and what is sent of them.
+    """
+    embedded = num_embedding_weights(base)
+    blocks = 2 * kind.number_bytes * (base.num_parameters - embedded) // base.num_layers
+    vocabulary = (3 * 4 if config.method == "full" else kind.number_bytes) * embedded
+    own = (_held(base, config, kind) - START_BYTES) // num_devices
+    return START_BYTES + own + blocks + vocabulary
 
 
 def _num_trained(base: BaseEntry, config: "Config") -> int:

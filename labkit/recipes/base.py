@@ -235,11 +235,13 @@ class LooksAtBases(Protocol):
 class KnowsMemory(Protocol):
     """A recipe that can say what of a device it takes to tune a base model."""
 
-    def memory_by_method(self, base: BaseEntry, kind: DeviceKind) -> Mapping[str, int]:
-        """Bytes on one device of that kind by its setting `method`, the others as recommended.
+    def memory_by_method(
+        self, base: BaseEntry, kind: DeviceKind, num_devices: int
+    ) -> Mapping[str, int]:
+        """Bytes on each of so many devices of that kind by its setting `method`, the others as
+        recommended.
 
-        Each device of several holds as much. Arithmetic: it reads small files at most, and raises
-        LabkitError where they do not tell.
+        Arithmetic: it reads small files at most, and raises LabkitError where they do not tell.
         """
         ...
 

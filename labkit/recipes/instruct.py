@@ -225,11 +225,16 @@ class Instruct:
         answered += config.epochs * _SAMPLES * _SAMPLE_TOKENS
         return estimate(task, summary, machine, answered)
 
-    def memory_by_method(self, base: BaseEntry, kind: DeviceKind) -> Mapping[str, int]:
+    def memory_by_method(
+        self, base: BaseEntry, kind: DeviceKind, num_devices: int
+    ) -> Mapping[str, int]:
         from labkit.recipes._instruct_estimate import least_memory
 
         configs = {method: Config(method=method) for method in get_args(Method)}
-        return {method: least_memory(base, config, kind) for method, config in configs.items()}
+        return {
+            method: least_memory(base, config, kind, num_devices)
+            for method, config in configs.items()
+        }
 
     def baselines(self, context: TrainContext) -> Mapping[str, Any]:
         from labkit.train.instruct import measure_base

@@ -176,7 +176,9 @@ class TextClassification:
 
         return estimate(task, summary, machine, choose(task.config, summary["rows"]["train"]))
 
-    def memory_by_method(self, base: BaseEntry, kind: DeviceKind) -> Mapping[str, int]:
+    def memory_by_method(
+        self, base: BaseEntry, kind: DeviceKind, num_devices: int
+    ) -> Mapping[str, int]:
         from labkit.recipes._text_classification_estimate import usual_memory
 
         configs = {method: Config(method=method) for method in get_args(Method)}

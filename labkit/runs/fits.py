@@ -31,6 +31,7 @@ class Place:
     kind: DeviceKind
     room_bytes: int | None
     """What tuning may take of one of its devices; None where that is not known."""
+    num_devices: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,7 @@ class Fit:
     method: str
     place: Place
     memory_bytes: int
-    """What it takes of one device."""
+    """What it takes of each device."""
 
     @property
     def fits(self) -> bool | None:
@@ -54,6 +55,7 @@ class Fit:
             "recipe": self.recipe,
             "method": self.method,
             "place": self.place.title,
+            "num_devices": self.place.num_devices,
             "memory_bytes": self.memory_bytes,
             "room_bytes": self.place.room_bytes,
             "fits": self.fits,
@@ -114,11 +116,11 @@ def _where(fits: Sequence[Fit]) -> str:
 def _fits(
     name: str, recipe: KnowsMemory, base: BaseEntry, places: Sequence[Place]
 ) -> Iterator[Fit]:
-    kinds = dict.fromkeys(place.kind for place in places)
-    takes = {kind: recipe.memory_by_method(base, kind) for kind in kinds}
+    kinds = dict.fromkeys((place.kind, place.num_devices) for place in places)
+    takes = {kind: recipe.memory_by_method(base, *kind) for kind in kinds}
     for method in next(iter(takes.values()), {}):
         for place in places:
-            taken = takes[place.kind][method]
+            taken = takes[place.kind, place.num_devices][method]
             yield Fit(recipe=name, method=method, place=place, memory_bytes=taken)
 
 
@@ -129,9 +131,9 @@ class _Gpu:
     kind: DeviceKind
     memory_bytes: int | None
 
-    def place(self, title: str) -> Place:
+    def place(self, title: str, num_devices: int = 1) -> Place:
         room = None if self.memory_bytes is None else round(self.memory_bytes * (1 - _SPARE))
-        return Place(title=title, kind=self.kind, room_bytes=room)
+        return Place(title=title, kind=self.kind, room_bytes=room, num_devices=num_devices)
 
 
 def _processor(title: str, memory_bytes: int | None) -> Place:
@@ -167,8 +169,10 @@ def _of_profile(site: Site, profile: Profile, here: Mapping[str, Sequence[Device
         memory = one.memory_bytes and profile.gpus * one.memory_bytes
         return replace(one, memory_bytes=memory).place(f"{profile.title} (in a session alone)")
     if profile.device:
-        return gpus.get(profile.device, _UNKNOWN).place(profile.title)
-    return _whichever([gpu for name, gpu in gpus.items() if name != SHARE]).place(profile.title)
+        gpu = gpus.get(profile.device, _UNKNOWN)
+    else:
+        gpu = _whichever([gpu for name, gpu in gpus.items() if name != SHARE])
+    return gpu.place(profile.title, profile.gpus)
 
 
 def _gpus(cluster: Cluster, here: Sequence[DeviceHere]) -> Mapping[str, _Gpu]:

@@ -45,11 +45,12 @@ def add(site: Site, tmp_path: Path) -> Add:
     return add
 
 
-def takes(base: BaseEntry, kind: DeviceKind) -> dict[str, float]:
-    """By method, in GB."""
+def takes(base: BaseEntry, kind: DeviceKind, num_devices: int = 1) -> dict[str, float]:
+    """By method, on each of the devices, in GB."""
     recipe = RECIPES.load(base.tasks[0])
     assert isinstance(recipe, KnowsMemory)
-    return {method: taken / GB for method, taken in recipe.memory_by_method(base, kind).items()}
+    found = recipe.memory_by_method(base, kind, num_devices)
+    return {method: taken / GB for method, taken in found.items()}
 
 
 # The arithmetic.
@@ -67,6 +68,26 @@ def test_an_8b_model_on_a_gpu(add: Add):
     assert found["qlora"] == pytest.approx(3.4 + 2.0 + 0.4 + 0.6 + 0.8 + 1, abs=0.2)
     # Weights, gradients and two moments in float32, 16 bytes each, are 119.7 GB: not on 80.
     assert found["full"] == pytest.approx(119.7 + 0.8 + 1, abs=0.2)
+
+
+def test_four_gpus_share_out_an_8b_model(add: Add):
+    base = add()
+    one, four = takes(base, GPU), takes(base, GPU, 4)
+    # A quarter of 119.7 GB; the vocabulary's weights, gradients and what is sent of them, 11.7 GB;
+    # two blocks in bfloat16, 0.8. So four of 80 GB have room.
+    assert four["full"] == pytest.approx(119.7 / 4 + 11.7 + 0.8 + 0.8 + 1, abs=0.3)
+    # Before, the first measures all of the base, and what is tuned.
+    base_file = base.path / "model.safetensors"
+    with base_file.open("wb") as file:
+        file.truncate(2 * base.num_parameters)
+    assert takes(base, GPU, 4)["lora"] == pytest.approx(15.0 + 1, abs=0.1)
+    assert four["qlora"] == one["qlora"]  # each holds all of the 4 bits
+
+
+def test_two_gpus_that_share_out_a_small_model_with_a_large_vocabulary_hold_it_whole(add: Add):
+    """More would be gathered than is spared."""
+    base = add("small", num_parameters=290_000_000, num_layers=2, hidden_size=1024)
+    assert takes(base, GPU, 2)["lora"] == takes(base, GPU)["lora"]
 
 
 def test_a_gpu_without_bfloat16_holds_weights_in_float32(add: Add):
@@ -145,7 +166,7 @@ def site_with(folder: Path, *profiles: str, text: str = SLURM) -> Site:
     [
         ("notebook", "Notebook", 3, CPU),  # beside Ray's own
         ("one", "One GPU, 4 hours", 72, GPU),
-        ("four", "Four GPUs", 21.6, GPU),  # each of them holds the whole model
+        ("four", "Four GPUs", 21.6, GPU),
         ("share", "Quarter of a GPU (in a session alone)", 18, GPU),
         ("old", "Old", 28.8, OLD_GPU),
         ("odd", "Odd", None, GPU),
@@ -160,6 +181,7 @@ def test_what_a_profile_gives(
     (place,) = places_of(site_with(tmp_path, profile))
     assert (place.title, place.kind) == (title, kind)
     assert place.room_bytes == (None if room_gb is None else pytest.approx(room_gb * GB))
+    assert place.num_devices == (4 if profile == "four" else 1)
 
 
 def test_whichever_gpu_is_free_has_what_all_of_them_have(tmp_path: Path):
@@ -289,7 +311,7 @@ def test_the_list_says_where_each_model_fits(
     told = {entry["name"]: entry for entry in labkit("models", "--json").json()}
     assert told["broken"]["fits"] == [] and "no config.json" in told["broken"]["fits_problem"]
     assert told["llama"]["fits"][0] == {
-        "recipe": "instruct", "method": "lora", "place": "One GPU, 4 hours",
+        "recipe": "instruct", "method": "lora", "place": "One GPU, 4 hours", "num_devices": 1,
         "memory_bytes": told["llama"]["fits"][0]["memory_bytes"],
         "room_bytes": round(0.9 * 80 * GB), "fits": True,
     }  # fmt: skip
