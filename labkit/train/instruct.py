@@ -172,7 +172,8 @@ def _in_one_piece(tuning: InstructTuning, model: Any, adapted: Any) -> tuple[Any
     learnt = {name: gathered(p) for name, p in model.named_parameters() if p.requires_grad}
     if tuning.workers.is_first:
         model, _, adapted = _load(tuning)
-        model.load_state_dict(learnt, strict=False)
+        unknown = model.load_state_dict(learnt, strict=False).unexpected_keys
+        assert not unknown, unknown
     return model, adapted
 
 
