@@ -32,6 +32,11 @@ class DataError(LabkitError):
     """A table that cannot be used as it is."""
 
 
+class OutOfMemory(LabkitError):
+    """Of several training processes one ran out of its device's memory, and the others cannot go on
+    without it; all can begin again, with less."""
+
+
 class DamagedFile(LabkitError, ValueError):
     """A file of labkit's own that cannot be read or does not hold what it should."""
 

@@ -125,6 +125,8 @@ class TrainContext:
     should_stop: Callable[[], bool]
     workers: "Workers"
     """The processes that train together, of which this is one; the first writes and reports."""
+    lean: bool = False
+    """Whether it goes on after an `OutOfMemory` of these devices."""
 
     @property
     def handed_on(self) -> dict[str, Any]:

@@ -368,6 +368,7 @@ def _tuning(context: TrainContext) -> "InstructTuning":
         lora_rank=config.lora_rank,
         lora_targets=config.lora_targets,
         compile=config.compile,
+        lean=context.lean,
         merge=config.merge,
         system=config.system,
         num_answers=_ANSWERS_SHOWN,

@@ -143,6 +143,8 @@ def _train_together(group: Group, run: Run, worker: Worker) -> None:
             shutil.rmtree(attempt.folder / "ray", ignore_errors=True)
             (attempt.folder / "store").unlink(missing_ok=True)
         group, reason = _with_those_left(group)
+        if attempt.out_of_memory_file.exists():
+            reason = "A device ran out of memory. Going on from the newest checkpoint with less."
         print(reason, file=sys.stderr)
         attempt = run.new_attempt(
             cluster=attempt.cluster,

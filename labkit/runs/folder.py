@@ -119,6 +119,12 @@ class Attempt:
         """Its presence asks the training loop to save a checkpoint and end."""
         return self.folder / "stop"
 
+    @property
+    def out_of_memory_file(self) -> Path:
+        """Its presence says that it ended since a device ran out of memory, so that the next one
+        takes less."""
+        return self.folder / "out-of-memory"
+
     def write(self) -> None:
         kept = {key: getattr(self, key) for key in _Job.__annotations__}
         write_json(self.folder / "attempt.json", kept)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit.accelerators import ACCELERATORS
-from labkit.errors import LabkitError
+from labkit.errors import LabkitError, OutOfMemory
 from labkit.models.catalogue import BaseEntry
 from labkit.paths import read_json, write_json, write_private
 from labkit.recipes import RECIPES
@@ -97,7 +97,10 @@ def work(worker: Worker) -> None:
     except Exception as error:
         if not isinstance(error, LabkitError):
             traceback.print_exc()
-        if worker.size == 1 or _comes_again(error):
+        if isinstance(error, OutOfMemory):
+            print(error, flush=True)
+            attempt.out_of_memory_file.touch(mode=0o600)
+        elif worker.size == 1 or _comes_again(error):
             # Whoever it is: the first may wait for it in vain, and never learn why.
             said = Reporter(attempt)
             said(state=RunState.FAILED, phase="", message=_in_words(error, attempt.log))
@@ -137,6 +140,11 @@ def context_of(
         report=report,
         should_stop=lambda: attempt.stop_file.exists() or worker.stop_file.exists(),
         workers=workers,
+        lean=any(
+            each.out_of_memory_file.exists()
+            for each in run.attempts()
+            if each.job_id == attempt.job_id
+        ),
     )
 
 

@@ -68,6 +68,8 @@ class InstructTuning(AnyTuning):
     """How many questions of the validation part are answered anew at each validation."""
     sample_tokens: int
     """The longest of those answers."""
+    lean: bool = False
+    """Whether to begin with the leanest plan, as others were too much for a device."""
     compile: When = "never"
     """Whether the model's blocks are compiled; 'auto' where that pays."""
 
@@ -306,6 +308,8 @@ def _plans(tuning: InstructTuning, model: Any, train: Sequence[Seen]) -> Sequenc
     """From the fastest that all workers have room for down to the leanest."""
     longest = max(seen.num_tokens for seen in train)
     plans = ladder(tuning.row_tokens, longest)
+    if tuning.lean:
+        return plans[-1:]
     needs = Needs(model, longest, tuning.loop.dtype, tuning.workers)
     number, why = first_that_fits(plans, needs, _room(tuning))
     if why:

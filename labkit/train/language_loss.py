@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from labkit.data.findings import listed_rows
-from labkit.errors import LabkitError
+from labkit.errors import LabkitError, OutOfMemory
 from labkit.train import packed_attention
 from labkit.train.chat import Seen
 from labkit.train.compiled import Blocks
@@ -46,13 +46,6 @@ class LossSettings:
         return cls(
             batch_size=loop.batch_size, row_tokens=row_tokens, device=loop.device, dtype=loop.dtype
         )
-
-
-_SHARDED_IS_FULL = (
-    "A device ran out of memory with {}, and with the model shared out among the workers none can "
-    "go on without it. Ask for larger devices or more of them, or begin anew with a smaller "
-    "row_tokens or max_tokens. What was saved before is good."
-)
 
 
 def _nothing(message: str) -> None:
@@ -99,7 +92,8 @@ class LanguageLoss:
         """The batch's mean loss in nats a token; leaves its gradients in weights that have none.
 
         Raises LabkitError naming the rows where the loss is no number, and where the device has
-        too little memory for the leanest plan, or for the first one of a model that is shared out.
+        too little memory for the leanest plan; OutOfMemory where it has too little for another one,
+        of a model that is shared out.
         """
         told_2 = self._backward(batch)
         while told_2[1]:
@@ -125,7 +119,8 @@ class LanguageLoss:
             told_2[0] = self.blocks.step(compute, self.size(batch))
         except torch.OutOfMemoryError as error:
             if is_sharded(self.model):  # the others wait for it in the midst of a pass
-                raise LabkitError(_SHARDED_IS_FULL.format(self.plans[0])) from error
+                self._require_another_plan()
+                raise OutOfMemory(f"A device ran out of memory with {self.plans[0]}.") from error
             told_2[1] = 1
         for parameter in self.trained:
             if parameter.grad is None:  # of a layer, or a worker, that this batch does not reach
@@ -160,17 +155,20 @@ class LanguageLoss:
         self._forget_gradients()
         if self.settings.device != "cpu":
             torch.cuda.empty_cache()
-        if len(self.plans) == 1:
-            raise LabkitError(
-                f"The device has too little memory, even with {self.plans[0]}. Ask for a larger "
-                "one, tune a smaller model, or lower max_tokens. What was saved before is good."
-            )
+        self._require_another_plan()
         failed = self.plans.pop(0)
         self.plans[0].take(self.model)
         self.say(
             f"The device ran out of memory with {failed}; it goes on with {self.plans[0]}. "
             "Nothing of what was learnt is lost."
         )
+
+    def _require_another_plan(self) -> None:
+        if len(self.plans) == 1:
+            raise LabkitError(
+                f"The device has too little memory, even with {self.plans[0]}. Ask for a larger "
+                "one, tune a smaller model, or lower max_tokens. What was saved before is good."
+            )
 
     def _longest_first(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
         """So that workers, who take turns, have nearly the same to do."""

@@ -1,7 +1,7 @@
 """Tuning from conversations to a model folder, by each method, with random thin decoders."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -12,6 +12,7 @@ import torch
 
 from labkit.data.messages import Message
 from labkit.errors import LabkitError, UsageError
+from labkit.train import instruct
 from labkit.train.chat import Seen
 from labkit.train.checkpoint import Checkpoints
 from labkit.train.decoder import Method
@@ -21,7 +22,9 @@ from labkit.train.instruct import (
     measure_tuned,
     tune,
 )
+from labkit.train.language_loss import LanguageLoss
 from labkit.train.language_model import read_card
+from labkit.train.plan import Plan
 from labkit.train.talks import Talks
 from labkit.train.workers import join, leave
 from tests.unit.tiny_decoder import TEMPLATE, save_tiny_decoder
@@ -113,6 +116,22 @@ def test_with_little_memory_it_computes_more_says_so_and_learns_the_same(
     assert any("it is tried, and may not fit" in message for message in said)
     for name, tensor in saved(roomy).items():
         torch.testing.assert_close(saved(tight)[name], tensor, rtol=1e-3, atol=1e-5)
+
+
+def test_after_a_device_ran_out_of_memory_it_begins_in_the_leanest_way(
+    tuning: InstructTuning, monkeypatch: pytest.MonkeyPatch
+):
+    given: list[list[str]] = []
+
+    class Given(LanguageLoss):
+        def __init__(self, *arguments: Any, plans: Sequence[Plan], **more: Any):
+            given.append([str(plan) for plan in plans])
+            super().__init__(*arguments, plans=plans, **more)
+
+    monkeypatch.setattr(instruct, "LanguageLoss", Given)
+    assert tune(few(replace(tuning, lean=True)))
+    (plans,) = given
+    assert len(plans) == 1 and "each block computed twice" in plans[0]
 
 
 def test_it_tells_which_share_of_the_device_it_uses(
