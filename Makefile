@@ -31,7 +31,7 @@ sample: $(VENV)/.run ## tune the sample data from the terminal
 	    --data $(DEMO)/data/hotline.csv --label category --name hotline --wait
 
 test: $(VENV)/.test ## set up, and pass every test
-	$(BIN)/python -m pytest tests/unit -n 2
+	$(BIN)/python -m pytest tests/unit -n 2 --dist loadscope
 	$(BIN)/python -m pytest $(ON_THIS_MACHINE)
 	$(BIN)/python -m pytest $(ON_SLURM)
 
@@ -46,7 +46,7 @@ bench: $(VENV)/.bench ## speed and memory beside the peers, as ratios; about an 
 	$(BIN)/python -m tests.bench
 
 soak: $(VENV)/.test ## what repeats: 20 rounds of the faults, 10,000 attacks
-	$(BIN)/python -m pytest tests/unit $(SOAK) -n 2
+	$(BIN)/python -m pytest tests/unit -n 2 --dist loadscope $(SOAK)
 	$(BIN)/python -m pytest $(ON_THIS_MACHINE) $(SOAK)
 	$(BIN)/python -m pytest $(ON_SLURM) $(SOAK)
 
