@@ -14,20 +14,8 @@ _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
 
 
-def attend_each(
-    query_1HTD: Tensor,
-    key_1KTD: Tensor,
-    value_1KTD: Tensor,
-    bounds: Tensor,
-    scaling: float | None,
-    sliding_window: int | None,
-) -> Tensor:
-    """Causal attention within each example; shape (1, T, H, D). K divides H."""
-    return _forward(query_1HTD, key_1KTD, value_1KTD, bounds, scaling, sliding_window)[0]
-
-
 @torch.library.custom_op("labkit::attend_each", mutates_args=(), device_types="cpu")
-def _forward(
+def attend_each(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -35,16 +23,19 @@ def _forward(
     scaling: float | None,
     sliding_window: int | None,
 ) -> tuple[Tensor, Tensor]:
-    """What is attended to, (1, T, H, D), and the logarithms of the softmax's sums, (1, H, T)."""
+    """What is attended to, (1, T, H, D), and the logarithms of the softmax's sums, (1, H, T).
+
+    Of `query`, (1, H, T, D), and of `key` and `value`, (1, K, T, D); K divides H.
+    """
     each = [
         _flash(*parts, is_causal=mask is None, attn_mask=mask, scale=scaling)
-        for *parts, mask in _examples(bounds, sliding_window, query, key, value)
+        for *parts, mask in examples(bounds, sliding_window, query, key, value)
     ]
     out_1HTD, sums_1HT = (torch.cat(parts, dim=2) for parts in zip(*each, strict=True))
     return out_1HTD.transpose(1, 2).contiguous(), sums_1HT
 
 
-@_forward.register_fake
+@attend_each.register_fake
 def _(query: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
     one, heads, tokens, width = query.shape
     out_1THD = query.new_empty(one, tokens, heads, width)
@@ -67,7 +58,7 @@ def _backward(
     by_head = gradient.transpose(1, 2), query, key, value, out.transpose(1, 2), sums
     each = [
         _flash_backward(*parts, sums.contiguous(), 0.0, mask is None, attn_mask=mask, scale=scaling)
-        for *parts, sums, mask in _examples(bounds, sliding_window, *by_head)
+        for *parts, sums, mask in examples(bounds, sliding_window, *by_head)
     ]
     query_1HTD, key_1KTD, value_1KTD = (
         torch.cat(parts, dim=2) for parts in zip(*each, strict=True)
@@ -90,20 +81,20 @@ def _gradients(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ..
     return *found, None, None, None
 
 
-_forward.register_autograd(_gradients, setup_context=_keep)
+attend_each.register_autograd(_gradients, setup_context=_keep)
 
 
-def _examples(
+def examples(
     bounds: Tensor, sliding_window: int | None, *wholes: Tensor
 ) -> Iterator[tuple[Any, ...]]:
     """Of each example its part of each of the wholes, (1, H, T, …), and its mask."""
     lengths = bounds.diff().tolist()
     parts = [whole.split(lengths, dim=2) for whole in wholes]
-    masks = [window(part, sliding_window) for part in parts[0]]
+    masks = [_window(part, sliding_window) for part in parts[0]]
     return zip(*parts, masks, strict=True)
 
 
-def window(query_1HTD: Tensor, sliding_window: int | None) -> Tensor | None:
+def _window(query_1HTD: Tensor, sliding_window: int | None) -> Tensor | None:
     """What is added to the scores of T tokens, (T, T); None where each sees all before it."""
     num_tokens = query_1HTD.shape[2]
     if sliding_window is None or sliding_window >= num_tokens:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labkit.train.attend_each import attend_each, window
+from labkit.train.attend_each import attend_each, examples
 
 NAME = "labkit_packed"
 _uncompiled: Any = torch.compiler.disable
@@ -70,24 +70,20 @@ def packed_attention(
         return out_THD[None], None
     parts = query_1HTD, key_1KTD, value_1KTD
     if torch.compiler.is_compiling() and not query_1HTD.is_cuda and not dropout:
-        return attend_each(*parts, bounds, scaling, sliding_window), None
-    return _one_by_one(*parts, bounds, scaling, sliding_window, dropout), None
+        return attend_each(*parts, bounds, scaling, sliding_window)[0], None
+    return _one_by_one(*parts, scaling, dropout, bounds, sliding_window), None
 
 
 @_uncompiled
 def _one_by_one(
-    query_1HTD: Tensor,
-    key_1KTD: Tensor,
-    value_1KTD: Tensor,
-    bounds: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
     scaling: float | None,
-    sliding_window: int | None,
     dropout: float,
+    bounds: Tensor,
+    sliding_window: int | None,
 ) -> Tensor:
-    lengths = bounds.diff().tolist()
-    wholes = query_1HTD, key_1KTD, value_1KTD
-    parts = [*zip(*(whole.split(lengths, dim=2) for whole in wholes), strict=True)]
-    masks = [window(query, sliding_window) for query, _, _ in parts]
     each = [
         F.scaled_dot_product_attention(
             *part,
@@ -95,9 +91,9 @@ def _one_by_one(
             is_causal=mask is None,
             dropout_p=dropout,
             scale=scaling,
-            enable_gqa=query_1HTD.shape[1] != key_1KTD.shape[1],
+            enable_gqa=query.shape[1] != key.shape[1],
         )
-        for part, mask in zip(parts, masks, strict=True)
+        for *part, mask in examples(bounds, sliding_window, query, key, value)
     ]
     return torch.cat(each, dim=2).transpose(1, 2)
 

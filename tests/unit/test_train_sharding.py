@@ -256,24 +256,26 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def assert_same_model(one: Path, other: Path, atol: float) -> None:
-    """A hundredth of one of Adam's steps is allowed, as in test_train_instruct."""
+def difference(one: Path, other: Path) -> float:
+    """Between the weights of two models: the largest."""
     expected, found = saved(one), saved(other)
     assert expected.keys() == found.keys()
-    for name, tensor in expected.items():
-        torch.testing.assert_close(found[name], tensor, rtol=0, atol=atol)
+    return max(float((found[name] - tensor).abs().max()) for name, tensor in expected.items())
 
 
 @pytest.mark.parametrize("how", ["whole", "begun alone", "begun together"])
 @pytest.mark.parametrize("method", METHODS)
 def test_a_tuning_ends_with_the_model_of_one_worker(tuned: Path, method: Method, how: str):
-    """Also one that went on with another number of workers than it began with."""
-    assert_same_model(tuned / f"{method} alone", tuned / f"{method} {how}", atol=1e-4)
+    """Also one that went on with another number of workers than it began with.
+
+    A hundredth of one of Adam's steps is allowed, as in test_train_instruct.
+    """
+    assert difference(tuned / f"{method} alone", tuned / f"{method} {how}") <= 1e-4
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_resumed_tuning_ends_as_an_unbroken_one(tuned: Path, method: Method):
-    assert_same_model(tuned / f"{method} whole", tuned / f"{method} resumed", atol=0)
+    assert difference(tuned / f"{method} whole", tuned / f"{method} resumed") == 0
 
 
 @pytest.mark.parametrize("method", METHODS)
