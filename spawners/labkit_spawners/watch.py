@@ -28,6 +28,8 @@ RIGHTS_EVERY = 20
 """Who may name what changes seldom; the scheduler itself decides when a job is submitted."""
 RIGHTS_COST = 3
 """Partitions, reservations and associations."""
+OF_A_START = 2
+"""Where the job is once it was submitted, and where it runs when the session says its port."""
 
 
 class Budget:
@@ -52,17 +54,17 @@ class Budget:
     def owe(self, queries: int) -> None:
         self._left = self.left() - queries
 
-    async def spend(self, queries: int) -> None:
-        """Wait until there are so many, and take them."""
+    async def spend(self) -> None:
+        """Wait until there is one, in turn, and take it."""
         async with self._turn:
-            for _ in range(queries):
-                await self._wait_for(1)
-                self.owe(1)
+            await self._wait_for(1)
+            self.owe(1)
 
-    async def spend_spare(self) -> None:
-        """Wait until nothing else needs any, and take one."""
-        await self._wait_for(self.most)
-        await self.spend(1)
+    async def spend_spare(self, queries: int, keep: float) -> None:
+        """Take so many, each when it leaves as many as `keep`; others need not wait for that."""
+        for _ in range(queries):
+            await self._wait_for(1 + keep)
+            self.owe(1)
 
     async def _wait_for(self, queries: float) -> None:
         # What is owed meanwhile is waited for, too.
@@ -178,12 +180,10 @@ class JobWatch:
         self.submitting = asyncio.Semaphore(SUBMIT_AT_ONCE)
         self._budget = Budget(scheduler.queries_a_minute)
         every_s = scheduler.look_every_s
-        self._looks = Shared(self._look, every_s, lambda: self._budget.spend(1))
-        self._pools = Shared(
-            self._ask_pools, POOLS_EVERY * every_s, lambda: self._budget.spend(POOLS_COST)
-        )
+        self._looks = Shared(self._look, every_s, self._budget.spend)
+        self._pools = Shared(self._ask_pools, POOLS_EVERY * every_s, self._pay_for_pools)
         self._rights = Shared(
-            self._ask_rights, RIGHTS_EVERY * every_s, lambda: self._budget.spend(RIGHTS_COST)
+            self._ask_rights, RIGHTS_EVERY * every_s, lambda: self._pay_for_page(RIGHTS_COST)
         )
         self._followed: dict[str, float] = {}
         """By job id, since when an end counts as its own, in seconds since the epoch."""
@@ -216,7 +216,7 @@ class JobWatch:
 
     async def ended(self, job_ids: Collection[str]) -> Mapping[str, JobEnd]:
         """How those ended that have ended; asked anew."""
-        await self._budget.spend(1)
+        await self._budget.spend()
         return await self.scheduler.ended(job_ids)
 
     async def access(self, person: str, groups: Collection[str]) -> Access:
@@ -225,12 +225,16 @@ class JobWatch:
             return self._known_rights(person, groups)
         return (await self._rights.get())(person, groups)
 
+    async def prepare(self) -> None:
+        """Ask what a page shows, so that the first who comes finds it known."""
+        await asyncio.gather(self._pools.get(), self._rights.get())
+
     async def expected_start(self, job: JobSpec) -> datetime | None:
         """When it would start, asked when nobody's session needs the question.
 
         Raises UsageError where it can never start.
         """
-        await self._budget.spend_spare()
+        await self._budget.spend_spare(1, keep=self._budget.most - 1)
         return await self.scheduler.expected_start(job)
 
     def outdate(self) -> None:
@@ -245,6 +249,16 @@ class JobWatch:
 
     def _has_spare(self) -> bool:
         return self._budget.left() >= self._budget.most
+
+    async def _pay_for_page(self, queries: int) -> None:
+        """Who looks at a page presses its button next: that finds the questions that it needs."""
+        await self._budget.spend_spare(queries, keep=min(OF_A_START, self._budget.most - 1))
+
+    async def _pay_for_pools(self) -> None:
+        if self.known_pools:
+            await self._pay_for_page(POOLS_COST)
+        else:  # a start needs them too
+            await self._budget.spend_spare(POOLS_COST, keep=0)
 
     async def _ask_rights(self) -> Rights:
         self._known_rights = await self.scheduler.rights()

@@ -1,7 +1,8 @@
 """From a click to one's own Lab on a real Slurm, beside plain batchspawner; and where time goes.
 
-Both hubs stand side by side on the test cluster and take turns. Each figure is from the press of
-the button to the answer 200 of `/user/NAME/lab` through the proxy, the job's start included.
+Both hubs stand side by side on the test cluster and take turns, with the settings that are
+shipped. Each figure is from the press of the button to the answer 200 of `/user/NAME/lab` through
+the proxy, the job's start included; the page with the button was opened before.
 """
 
 import random
@@ -17,13 +18,18 @@ from tests.bench.table import Table, skipped
 from tests.hub.real_lab import Browser
 from tests.slurm.cluster import SlurmCluster, why_not
 from tests.slurm.plain_hub import PlainHub
-from tests.slurm.slurm_lab import SlurmLab
+from tests.slurm.slurm_lab import SETTINGS, SlurmLab, at_shipped_pace
 from tests.waiting import wait_for
 
 TITLE = "From the click to /user/NAME/lab on Slurm"
 GOAL_RATIO = 0.7
 PLAIN = "batchspawner"
 SLURM_LOOKS_EVERY_S = 1.0
+PEOPLE_COME_EVERY_S = 20
+"""To either hub in turn. Ours asks Slurm 12 questions a minute: who presses the button again as
+soon as the last session has ended waits for them."""
+READS_S = 4
+"""How long somebody reads the page before they press."""
 AS_SHIPPED = 'c.JupyterHub.log_level = "INFO"\nc.Spawner.poll_interval = 30\n'
 _LOG_TIME = r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d\.\d{3})"
 
@@ -33,6 +39,8 @@ class Contender:
     """One hub to press the button of."""
 
     browser: Browser
+    page: str
+    """The one with the button."""
     body: Mapping[str, str]
 
     def click(self) -> float:
@@ -66,10 +74,11 @@ def measure(*, quick: bool, threads: int, seeds: int) -> Iterator[Table]:
 
 def side_by_side(cluster: SlurmCluster, repeats: int) -> Iterator[Table]:
     plain = PlainHub(cluster, ours=False, profile="notebook", more=AS_SHIPPED)
-    with SlurmLab(cluster).running() as lab, plain.running():
+    ours = SlurmLab(cluster, settings=at_shipped_pace(SETTINGS))
+    with ours.running() as lab, plain.running():
         contenders = {
-            "labkit": Contender(lab.browser("alice"), {"profile": "notebook"}),
-            PLAIN: Contender(plain.browser("alice"), {}),
+            "labkit": Contender(lab.browser("alice"), "/hub/spawn", {"profile": "notebook"}),
+            PLAIN: Contender(plain.browser("alice"), "/hub/home", {}),
         }
         yield from clicks(lab, contenders, repeats)
 
@@ -80,12 +89,17 @@ def clicks(lab: SlurmLab, contenders: Mapping[str, Contender], repeats: int) -> 
     Slurm looks at batch jobs once a second. So clicks come at moments that are spread evenly over
     that second, in random order, and both hubs' at the same ones.
     """
+    next_comes = time.monotonic()
     moments = [SLURM_LOOKS_EVERY_S * n / repeats for n in range(repeats)]
     random.Random(0).shuffle(moments)
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     stages: list[dict[str, float]] = []
     for moment in moments:
         for name, contender in contenders.items():
+            time.sleep(max(0, next_comes - time.monotonic()))
+            next_comes = time.monotonic() + PEOPLE_COME_EVERY_S
+            assert contender.browser.ask(contender.page).status == 200
+            time.sleep(READS_S)
             time.sleep((moment - time.time()) % SLURM_LOOKS_EVERY_S)
             clicked = time.time()
             seconds[name].append(contender.click())

@@ -173,3 +173,9 @@ async def test_a_scheduler_that_does_not_answer_changes_nothing(lab, scheduler, 
     assert lab.records.get("ana", "").job_id == ""
     scheduler.fault = None
     assert await rounds(lab, clock, 1) == [("ana", ""), ("ben", "")]
+
+
+async def test_what_pages_show_is_asked_once_before_anybody_comes(lab, scheduler, clock):
+    await rounds(lab, clock)
+    assert [pool.partition for pool in lab.watch("here").known_pools] == ["local"]
+    assert scheduler.asked_rights == [None]

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -175,6 +176,66 @@ async def test_who_starts_alone_does_not_wait(others, scheduler, clock, asked, s
     assert sum(when >= pressed for when in asked) >= 2
     assert clock.now - pressed < 2 + 3 * AT_ONCE_S
     assert most_in_a_minute(asked) <= 12
+
+
+class Hours:
+    """Time passes as a test says; whoever pauses in it meanwhile goes on at their moment."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self._paused: list[tuple[float, asyncio.Event]] = []
+
+    async def pause(self, seconds: float) -> None:
+        over = asyncio.Event()
+        self._paused.append((self.now + seconds, over))
+        await over.wait()
+
+    async def go_by(self, seconds: float) -> None:
+        until = self.now + seconds
+        while True:
+            for _ in range(100):  # all who can go on do
+                await asyncio.sleep(0)
+            self._paused.sort(key=lambda each: each[0])
+            if not self._paused or self._paused[0][0] > until:
+                break
+            self.now, over = self._paused.pop(0)
+            over.set()
+        self.now = until
+
+
+@pytest.fixture
+def hours(clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Hours:
+    hours = Hours()
+    monkeypatch.setattr(watch_module.asyncio, "sleep", hours.pause)
+    monkeypatch.setattr(watch_module.time, "monotonic", lambda: hours.now)
+    return hours
+
+
+@pytest.mark.parametrize("quiet_s", [4, 3600])
+async def test_who_looks_at_the_page_of_a_quiet_hub_and_then_starts_does_not_wait(
+    quiet_s, scheduler, hours, asked, site
+):
+    """Just after the hub's start, and when all that it knows is old."""
+    watch = JobWatch(scheduler)
+    await watch.jobs()
+    others: list[asyncio.Future[Any]] = [asyncio.ensure_future(watch.prepare())]
+    await hours.go_by(quiet_s)
+    others += [asyncio.ensure_future(ask) for ask in (watch.pools(), watch.access("ana", ()))]
+    await hours.go_by(4)
+
+    async def start() -> None:
+        job = await submit(scheduler, site)
+        for _ in range(2):  # it was submitted; a second later it says its port
+            watch.outdate()
+            await watch.job(job)
+            await hours.pause(1)
+
+    started = asyncio.ensure_future(start())
+    await hours.go_by(2 + 2 * AT_ONCE_S)
+    assert started.done()
+    await hours.go_by(60)
+    await asyncio.gather(*others)
+    assert len(scheduler.asked_rights) == (2 if quiet_s > 60 else 1)
 
 
 async def test_the_pools_are_as_they_were_while_sessions_need_the_questions(
