@@ -117,8 +117,8 @@ def test_attach_is_for_the_owner_alone_and_stop_leaves_nothing(alice: Terminal, 
     (first, *_) = view["nodes"]
 
     def knock(door: str) -> str:
-        # Ray asks again and again who does not speak to it.
-        asked = ["timeout", "30", python, "-c", door]
+        # Ray asks again and again who does not speak to it; whoever may come in is in after 4 s.
+        asked = ["timeout", "--signal=KILL", "20", python, "-c", door]
         tried = bob.cluster.run(asked, user="bob", node=first, timeout_s=60)
         return "OUT" if tried.returncode else tried.stdout
 

@@ -25,14 +25,17 @@ def alice(cluster: SlurmCluster) -> Iterator[Terminal]:
         yield terminal
 
 
-LONG = ("--epochs=14", "--patience=20")
-"""Of a run that something happens to."""
+@pytest.fixture(scope="module")
+def long(pytestconfig: pytest.Config) -> Sequence[str]:
+    """Of a run that something happens to; in `make soak` it outlasts three minutes."""
+    epochs = 40 if pytestconfig.getoption("--soak") else 8
+    return f"--epochs={epochs}", f"--patience={epochs}"
 
 
 @pytest.fixture(scope="module")
-def undisturbed(alice: Terminal) -> Callable[[], Any]:
+def undisturbed(alice: Terminal, long: Sequence[str]) -> Callable[[], Any]:
     """Begins such a run, to which nothing happens; what came of it, once it is asked for."""
-    folder = begin(alice, *LONG, name="whole")
+    folder = begin(alice, *long, name="whole")
 
     def result() -> Any:
         run = alice.json("run", "show", "whole", "--wait")
@@ -138,7 +141,7 @@ def test_a_run_that_loses_a_node_goes_on_with_those_left_may_be_stopped_and_resu
     alice: Terminal,
 ):
     name = "lost"
-    folder = begin(alice, "--nodes=3", "--epochs=8", name=name)
+    folder = begin(alice, "--nodes=3", "--epochs=5", name=name)
     *_, lost = nodes = nodes_of(alice, folder)
     for node in nodes:  # before it is lost, bob tries what is there
         gets_nowhere(alice.cluster, node, of="alice", by="bob")
@@ -188,18 +191,29 @@ def attempts(folder: Path) -> list[Any]:
     return [json.loads(file.read_text()) for file in files]
 
 
+def time_is_nearly_over(alice: Terminal, folder: Path) -> None:
+    """As Slurm says it a minute before (`--signal=B:TERM@60`); `make soak` waits for that."""
+    alice.cluster.output(["scancel", "--signal=TERM", "--batch", f"--name={folder.name}"])
+
+
 def longest(alice: Terminal, minutes: str) -> None:
     alice.cluster.output(["scontrol", "update", "PartitionName=gpu", f"MaxTime={minutes}"])
 
 
 def test_a_run_whose_time_is_longer_than_a_job_may_be_goes_on_in_pieces(
-    alice: Terminal, undisturbed: Callable[[], Any]
+    alice: Terminal,
+    undisturbed: Callable[[], Any],
+    long: Sequence[str],
+    pytestconfig: pytest.Config,
 ):
     longest(alice, "3")
     try:
-        given = start(alice, *LONG, "--time=30m", name="pieces")
-        assert "in pieces of 3 min" in alice.labkit(*given, "--dry-run")
-        folder = folder_of(alice, alice.json(*given))
+        given = (*long, "--time=30m")
+        printed = alice.labkit(*start(alice, *given, name="pieces"), "--dry-run")
+        assert "in pieces of 3 min" in printed
+        folder = begin(alice, *given, name="pieces")
+        if not pytestconfig.getoption("--soak"):
+            time_is_nearly_over(alice, folder)
         wait_for(
             lambda: nodes_of(alice, folder) == [] and restarts(alice, folder) > 0,
             "the end of its first job's time", 180, every_s=1,
@@ -244,10 +258,10 @@ def goes_on(alice: Terminal, folder: Path, attempt: int) -> str:
 
 
 def test_a_run_outlives_its_processes_the_controller_and_a_disk_that_hangs(
-    alice: Terminal, undisturbed: Callable[[], Any]
+    alice: Terminal, undisturbed: Callable[[], Any], long: Sequence[str]
 ):
     alice.cluster.need_disk()
-    folder = begin(alice, "--nodes=2", *LONG, name="struck")
+    folder = begin(alice, "--nodes=2", *long, name="struck")
     head, other = nodes_of(alice, folder)
     worker = process_of(alice, other, "^ray::.*TrainWorker")
     with alice.cluster.controller_down(), alice.cluster.starved(worker, other):
@@ -268,7 +282,7 @@ def test_a_run_outlives_its_processes_the_controller_and_a_disk_that_hangs(
 
 def test_a_run_whose_disk_is_full_says_so_and_goes_on_once_there_is_room(alice: Terminal):
     alice.cluster.need_disk()
-    folder = begin(alice, "--epochs=6", name="full")
+    folder = begin(alice, name="full")
     with alice.cluster.disk_full():
         said = alice.labkit("run", "show", "full", "--wait", fails=True)
         assert "The disk of its folder is full. Free some room." in said, said
@@ -281,7 +295,7 @@ def test_a_run_whose_disk_is_full_says_so_and_goes_on_once_there_is_room(alice: 
 
 
 def test_a_run_whose_first_node_is_cut_off_goes_on_elsewhere(alice: Terminal):
-    folder = begin(alice, "--nodes=2", "--epochs=6", name="headless")
+    folder = begin(alice, "--nodes=2", "--epochs=3", name="headless")
     head, _ = nodes_of(alice, folder)
     alice.cluster.cut(head)  # what runs there runs on, and writes where it did
     try:
