@@ -1,6 +1,7 @@
 """One question to a scheduler for all sessions, however many ask."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ RIGHTS_COST = 3
 """Partitions, reservations and associations."""
 OF_A_START = 2
 """Where the job is once it was submitted, and where it runs when the session says its port."""
+PAGES_WAIT_S = 20.0
+"""For each question, until it is asked though it leaves fewer for a start."""
 
 
 class Budget:
@@ -60,16 +63,18 @@ class Budget:
             await self._wait_for(1)
             self.owe(1)
 
-    async def spend_spare(self, queries: int, keep: float) -> None:
-        """Take so many, each when it leaves as many as `keep`; others need not wait for that."""
+    async def spend_spare(self, queries: int, keep: float, patience_s: float = math.inf) -> None:
+        """Take so many, each when it leaves as many as `keep`; after `patience_s` in its turn."""
         for _ in range(queries):
-            await self._wait_for(1 + keep)
-            self.owe(1)
+            await self._wait_for(1 + keep, time.monotonic() + patience_s)
+            await self.spend()
 
-    async def _wait_for(self, queries: float) -> None:
+    async def _wait_for(self, queries: float, until: float = math.inf) -> None:
         # What is owed meanwhile is waited for, too.
-        while (missing := queries - self.left()) > 1e-9:  # noqa: ASYNC110
-            await asyncio.sleep(missing / self._a_second)
+        while (missing := queries - self.left()) > 1e-9:
+            if (over := until - self._since) <= 0:
+                return
+            await asyncio.sleep(min(missing / self._a_second, over))
 
 
 async def _nothing() -> None:
@@ -252,13 +257,15 @@ class JobWatch:
 
     async def _pay_for_page(self, queries: int) -> None:
         """Who looks at a page presses its button next: that finds the questions that it needs."""
-        await self._budget.spend_spare(queries, keep=min(OF_A_START, self._budget.most - 1))
+        keep = min(OF_A_START, self._budget.most - 1)
+        await self._budget.spend_spare(queries, keep, PAGES_WAIT_S)
 
     async def _pay_for_pools(self) -> None:
         if self.known_pools:
             await self._pay_for_page(POOLS_COST)
         else:  # a start needs them too
-            await self._budget.spend_spare(POOLS_COST, keep=0)
+            for _ in range(POOLS_COST):
+                await self._budget.spend()
 
     async def _ask_rights(self) -> Rights:
         self._known_rights = await self.scheduler.rights()

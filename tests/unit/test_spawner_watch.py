@@ -238,6 +238,20 @@ async def test_who_looks_at_the_page_of_a_quiet_hub_and_then_starts_does_not_wai
     assert len(scheduler.asked_rights) == (2 if quiet_s > 60 else 1)
 
 
+async def test_who_may_name_what_is_known_in_time_though_sessions_come_and_go(
+    scheduler, hours, asked
+):
+    watch = JobWatch(scheduler)
+    named = asyncio.ensure_future(watch.access("ana", ()))
+    going: list[asyncio.Future[Any]] = []
+    for _ in range(40):
+        watch.outdate()
+        going.append(asyncio.ensure_future(watch.job("any")))
+        await hours.go_by(3)
+    assert scheduler.asked_rights == [None] and named.done()
+    await asyncio.gather(*going)
+
+
 async def test_the_pools_are_as_they_were_while_sessions_need_the_questions(
     scheduler, clock, asked, site
 ):
