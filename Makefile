@@ -6,8 +6,8 @@ DEMO ?= .demo
 TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on
-# Two processes, a file in one of them; each with a test cluster of its own. Long files go first.
-ON_THIS_MACHINE := tests/browser tests/ray tests/hub -n 2 --dist loadfile --no-loadscope-reorder
+# Two processes, a file in one of them; each with a test cluster of its own.
+ON_THIS_MACHINE := tests/ray tests/hub tests/browser -n 2 --dist loadfile --no-loadscope-reorder
 ON_SLURM := tests/slurm tests/security -n 2 --dist loadfile --no-loadscope-reorder
 # Another Debian, with whose Slurm the same tests run: trixie has 24.11.
 SUITE ?= trixie

@@ -32,6 +32,19 @@ memory = "64 GB"
 
 os.environ.update(THREADS_SLEEP)  # for torch in the tests themselves
 
+LONG_FILES = (
+    "slurm/test_runs.py",
+    "browser/test_studio.py",
+    "ray/test_run.py",
+    "ray/test_instruct.py",
+    "slurm/test_ray_jobs.py",
+    "slurm/test_journey.py",
+    "hub/test_journey.py",
+    "browser/test_studio_instruct.py",
+    "hub/test_time_left.py",
+)
+"""They go first, longest first: two processes then end at about the same time. The first takes as
+long as all others on the test cluster together."""
 SOAK_ROUNDS = 20
 INPUTS, SOAK_INPUTS = 40, 10_000
 
@@ -44,6 +57,11 @@ def pytest_configure(config: pytest.Config) -> None:
     inputs = SOAK_INPUTS if config.getoption("--soak") else INPUTS
     hypothesis.settings.register_profile("labkit", max_examples=inputs, deadline=None)
     hypothesis.settings.load_profile("labkit")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {file: number for number, file in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: place.get("/".join(item.path.parts[-2:]), len(place)))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

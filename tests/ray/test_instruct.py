@@ -33,7 +33,8 @@ def toy(lab: Lab) -> Lab:
 
 
 def start(lab: Lab, *flags: str) -> str:
-    common = ("--recipe=instruct", "--base=toy", f"--data={lab.folder / 'qa.csv'}", "--json")
+    data = f"--data={lab.folder / 'qa.csv'}"
+    common = ("--recipe=instruct", "--base=toy", data, "--cpus-per-node=1", "--json")
     return lab.labkit("run", "start", *common, *flags)
 
 

@@ -12,8 +12,8 @@ from tests.waiting import wait_for
 
 from .conftest import HOTLINE, Lab
 
-QUICK = ("--base=tiny", "--epochs=1")
-LONG = ("--base=tiny", "--epochs=200", "--patience=200", "--batch-size=2")
+QUICK = ("--base=tiny", "--epochs=1", "--cpus-per-node=1")
+LONG = ("--base=tiny", "--epochs=200", "--patience=200", "--batch-size=2", "--cpus-per-node=1")
 """Minutes, if it is let run to its end."""
 
 
