@@ -228,6 +228,7 @@ def test_what_cannot_fit_is_said_with_what_would(lab: SlurmLab, alice: Browser):
     assert fits(alice, profile="gpu", gpus="8")["problem"] == said
     assert said in refused(ask(alice, "alice", profile="gpu", gpus=8))
     page_with_names(alice)
+    wait_for(lambda: offer(alice, "gpu")["free"] == "8 of 8 h100 free now.", "what is free")
     page = alice.ask("/hub/spawn", form={"profile": "gpu", "gpus": "8"})
     assert page.status == 400 and said in page.text
     # What was typed is there again, in the open fold.
