@@ -22,7 +22,6 @@ from labkit_spawners.resume_service import RESUME_SERVICE
 from labkit_spawners.shared import Lab, the_lab
 from labkit_spawners.submit import as_the_hub
 from labkit_spawners.tags import is_job_of
-from labkit_spawners.watch import LastKnown
 from labkit_spawners.words import how_it_went
 
 PATH = "/api/labkit/mend"
@@ -37,8 +36,6 @@ class Mender:
 
     def __init__(self, lab: Lab):
         self._lab = lab
-        self._pages: dict[str, LastKnown[None]] = {}
-        """What pages show, by cluster: asked for before anybody comes."""
         self._seen: dict[tuple[str, str], float] = {}
         """Since when a job is known that no record knows, by cluster and id."""
 
@@ -59,8 +56,7 @@ class Mender:
     async def _mend(self, cluster: str, held: Collection[Name]) -> list[Name]:
         watch = self._lab.watch(cluster)
         jobs = await watch.jobs()
-        if not watch.known_pools:
-            await self._pages.setdefault(cluster, LastKnown(watch.prepare)).get(within_s=0)
+        await watch.prepare()
         # Read after the jobs: what started in between has its record, and is no orphan.
         ours = [record for record in self._lab.records.all() if record.cluster == cluster]
         left = [record for record in ours if name_of(record) not in held]

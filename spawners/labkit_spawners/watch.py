@@ -190,6 +190,7 @@ class JobWatch:
         self._rights = Shared(
             self._ask_rights, RIGHTS_EVERY * every_s, lambda: self._pay_for_page(RIGHTS_COST)
         )
+        self._page = LastKnown(lambda: asyncio.gather(self._pools.get(), self._rights.get()))
         self._followed: dict[str, float] = {}
         """By job id, since when an end counts as its own, in seconds since the epoch."""
         self._ends: dict[str, JobEnd] = {}
@@ -231,8 +232,9 @@ class JobWatch:
         return (await self._rights.get())(person, groups)
 
     async def prepare(self) -> None:
-        """Ask what a page shows, so that the first who comes finds it known."""
-        await asyncio.gather(self._pools.get(), self._rights.get())
+        """Have it asked what pages show, so that the first who comes finds it known."""
+        if not self.known_pools:
+            await self._page.get(within_s=0)
 
     async def expected_start(self, job: JobSpec) -> datetime | None:
         """When it would start, asked when nobody's session needs the question.
@@ -264,8 +266,7 @@ class JobWatch:
         if self.known_pools:
             await self._pay_for_page(POOLS_COST)
         else:  # a start needs them too
-            for _ in range(POOLS_COST):
-                await self._budget.spend()
+            await self._budget.spend_spare(POOLS_COST, keep=0)
 
     async def _ask_rights(self) -> Rights:
         self._known_rights = await self.scheduler.rights()

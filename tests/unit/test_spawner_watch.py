@@ -181,33 +181,32 @@ async def test_who_starts_alone_does_not_wait(others, scheduler, clock, asked, s
 class Hours:
     """Time passes as a test says; whoever pauses in it meanwhile goes on at their moment."""
 
-    def __init__(self) -> None:
-        self.now = 100.0
+    def __init__(self, clock: SimpleNamespace) -> None:
+        self.clock = clock
         self._paused: list[tuple[float, asyncio.Event]] = []
 
     async def pause(self, seconds: float) -> None:
         over = asyncio.Event()
-        self._paused.append((self.now + seconds, over))
+        self._paused.append((self.clock.now + seconds, over))
         await over.wait()
 
     async def go_by(self, seconds: float) -> None:
-        until = self.now + seconds
+        until = self.clock.now + seconds
         while True:
             for _ in range(100):  # all who can go on do
                 await asyncio.sleep(0)
             self._paused.sort(key=lambda each: each[0])
             if not self._paused or self._paused[0][0] > until:
                 break
-            self.now, over = self._paused.pop(0)
+            self.clock.now, over = self._paused.pop(0)
             over.set()
-        self.now = until
+        self.clock.now = until
 
 
 @pytest.fixture
 def hours(clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Hours:
-    hours = Hours()
+    hours = Hours(clock)
     monkeypatch.setattr(watch_module.asyncio, "sleep", hours.pause)
-    monkeypatch.setattr(watch_module.time, "monotonic", lambda: hours.now)
     return hours
 
 
@@ -218,9 +217,9 @@ async def test_who_looks_at_the_page_of_a_quiet_hub_and_then_starts_does_not_wai
     """Just after the hub's start, and when all that it knows is old."""
     watch = JobWatch(scheduler)
     await watch.jobs()
-    others: list[asyncio.Future[Any]] = [asyncio.ensure_future(watch.prepare())]
+    await watch.prepare()
     await hours.go_by(quiet_s)
-    others += [asyncio.ensure_future(ask) for ask in (watch.pools(), watch.access("ana", ()))]
+    page = asyncio.gather(watch.pools(), watch.access("ana", ()))
     await hours.go_by(4)
 
     async def start() -> None:
@@ -234,8 +233,8 @@ async def test_who_looks_at_the_page_of_a_quiet_hub_and_then_starts_does_not_wai
     await hours.go_by(2 + 2 * AT_ONCE_S)
     assert started.done()
     await hours.go_by(60)
-    await asyncio.gather(*others)
-    assert len(scheduler.asked_rights) == (2 if quiet_s > 60 else 1)
+    assert page.done() and len(scheduler.asked_rights) == (2 if quiet_s > 60 else 1)
+    assert most_in_a_minute(asked) <= 12
 
 
 async def test_who_may_name_what_is_known_in_time_though_sessions_come_and_go(
@@ -249,6 +248,7 @@ async def test_who_may_name_what_is_known_in_time_though_sessions_come_and_go(
         going.append(asyncio.ensure_future(watch.job("any")))
         await hours.go_by(3)
     assert scheduler.asked_rights == [None] and named.done()
+    assert most_in_a_minute(asked) <= 12
     await asyncio.gather(*going)
 
 
