@@ -6,9 +6,11 @@ DEMO ?= .demo
 TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on
+UNIT := tests/unit -n 2 --dist loadscope
+ON_SLURM := tests/slurm tests/security
 # Two processes, a file in one of them; each with a test cluster of its own.
-ON_THIS_MACHINE := tests/ray tests/hub tests/browser -n 2 --dist loadfile --no-loadscope-reorder
-ON_SLURM := tests/slurm tests/security -n 2 --dist loadfile --no-loadscope-reorder
+BY_FILE := -n 2 --dist loadfile --no-loadscope-reorder
+WHOLE := tests/ray tests/hub tests/browser $(ON_SLURM) $(BY_FILE)
 # Another Debian, with whose Slurm the same tests run: trixie has 24.11.
 SUITE ?= trixie
 OTHER := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/labkit-debian/$(SUITE)
@@ -31,9 +33,8 @@ sample: $(VENV)/.run ## tune the sample data from the terminal
 	    --data $(DEMO)/data/hotline.csv --label category --name hotline --wait
 
 test: $(VENV)/.test ## set up, and pass every test
-	$(BIN)/python -m pytest tests/unit -n 2 --dist loadscope
-	$(BIN)/python -m pytest $(ON_THIS_MACHINE)
-	$(BIN)/python -m pytest $(ON_SLURM)
+	$(BIN)/python -m pytest $(UNIT)
+	$(BIN)/python -m pytest $(WHOLE)
 
 check: $(VENV)/.test ## formatting, types, directions of imports, imports of each extra
 	$(BIN)/ruff format --check .
@@ -46,12 +47,11 @@ bench: $(VENV)/.bench ## speed and memory beside the peers, as ratios; about an 
 	$(BIN)/python -m tests.bench
 
 soak: $(VENV)/.test ## what repeats: 20 rounds of the faults, 10,000 attacks
-	$(BIN)/python -m pytest tests/unit -n 2 --dist loadscope $(SOAK)
-	$(BIN)/python -m pytest $(ON_THIS_MACHINE) $(SOAK)
-	$(BIN)/python -m pytest $(ON_SLURM) $(SOAK)
+	$(BIN)/python -m pytest $(UNIT) $(SOAK)
+	$(BIN)/python -m pytest $(WHOLE) $(SOAK)
 
 other-slurm: $(VENV)/.test $(OTHER) ## the tests on Slurm once more, with Debian 13's 24.11; SUITE=sid: the newest
-	LABKIT_SLURM_ROOT=$(OTHER) $(BIN)/python -m pytest $(ON_SLURM)
+	LABKIT_SLURM_ROOT=$(OTHER) $(BIN)/python -m pytest $(ON_SLURM) $(BY_FILE)
 
 $(OTHER):
 	mkdir -p $(@D)

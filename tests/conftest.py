@@ -43,8 +43,7 @@ LONG_FILES = (
     "browser/test_studio_instruct.py",
     "hub/test_time_left.py",
 )
-"""They go first, longest first: two processes then end at about the same time. The first takes as
-long as all others on the test cluster together."""
+"""They go first, longest first: two processes then end at about the same time."""
 SOAK_ROUNDS = 20
 INPUTS, SOAK_INPUTS = 40, 10_000
 

@@ -67,10 +67,10 @@ class Lab:
         assert "Traceback" not in done.stdout + done.stderr
         return done.stdout
 
-    def start(self, *flags: str, data: Path = HOTLINE) -> str:
+    def start(self, *flags: str, data: Path = HOTLINE, prefix: tuple[str, ...] = ()) -> str:
         """Start a run of text classification and return its id."""
         common = ("--recipe=text-classification", "--label=category", f"--data={data}", "--json")
-        said = self.labkit("run", "start", *common, *flags)
+        said = self.labkit("run", "start", *common, *flags, prefix=prefix)
         return json.loads(said)["run"]
 
     def show(self, run: str) -> dict[str, Any]:

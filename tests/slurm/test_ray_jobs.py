@@ -27,10 +27,9 @@ def where():
 
 hosts = sorted(set(ray.get([where.remote() for _ in range(8)])))
 told = {"hosts": hosts, "cpus": ray.cluster_resources()["CPU"], "given": sys.argv[1:]}
-told |= {"here": os.getcwd(), "secret": os.environ.get("MY_SECRET"), "path": os.environ["PATH"]}
-print("TOLD " + json.dumps(told), flush=True)
-if "--hold" in sys.argv:
-    time.sleep(600)
+print("TOLD " + json.dumps(told | {"here": os.getcwd()}), flush=True)
+while "--until" in sys.argv and not os.path.exists(sys.argv[-1]):
+    time.sleep(0.5)
 """
 MORE = 'import ray; ray.init(); print("CPUS", ray.cluster_resources()["CPU"])'
 SIZE = ("--nodes=2", "--cpus-per-node=2", "--memory=2GB", "--time=20m")
@@ -54,41 +53,26 @@ def work(alice: Terminal) -> Path:
     return alice.home / "work"
 
 
-def launch(alice: Terminal, work: Path, *given: str | Path) -> Any:
-    command = ["--", alice.cluster.python, "train.py", "--lr", "1e-4"]
-    return alice.json("ray", "launch", *SIZE, *given, *command, folder=work)
+def hears(person: Terminal, name: str) -> dict[str, Any]:
+    """What the job's script tells, once it has."""
 
+    def told() -> list[str]:
+        log = person.labkit("ray", "logs", name)
+        return [line for line in log.splitlines() if line.startswith("TOLD ")]
 
-def told(alice: Terminal, name: str) -> dict[str, Any]:
-    log = alice.labkit("ray", "logs", name)
-    (line,) = [line for line in log.splitlines() if line.startswith("TOLD ")]
+    (line,) = wait_for(told, "the script", every_s=1)
     return json.loads(line.removeprefix("TOLD "))
 
 
-def hears(person: Terminal, name: str) -> dict[str, Any]:
-    """What the job's script tells, once it has."""
-    wait_for(lambda: "TOLD " in person.labkit("ray", "logs", name), "the script", every_s=1)
-    return told(person, name)
-
-
-def test_a_script_runs_unchanged_on_two_nodes(alice: Terminal, work: Path):
-    job = launch(alice, work, "--name=two")
-    alice.labkit("ray", "logs", "-f", "two")
-    said = told(alice, "two")
-    assert len(said["hosts"]) == 2 and said["cpus"] == 4
-    assert said["given"] == ["--lr", "1e-4"] and said["here"] == str(work)
-    assert alice.json("ray", "status", "two")["state"] == "done"
-    folder = Path(job["folder"])
-    assert folder.stat().st_mode & 0o77 == 0 and (folder / "log.txt").stat().st_mode & 0o77 == 0
-    assert not (folder / "cluster" / "token").exists()
-    alice.leaves_nothing()
-
-
-def test_attach_is_for_the_owner_alone_and_stop_leaves_nothing(alice: Terminal, work: Path):
-    command = ["--", alice.cluster.python, "train.py", "--hold"]
+def test_a_script_runs_unchanged_on_two_nodes_and_attach_is_for_the_owner_alone(
+    alice: Terminal, work: Path
+):
+    given = ["--lr", "1e-4", "--until", str(work / "done")]
+    command = ["--", alice.cluster.python, "train.py", *given]
     job = alice.json("ray", "launch", *SIZE, "--name=held", *command, folder=work)
-    log = Path(job["folder"]) / "log.txt"
-    wait_for(lambda: log.exists() and "TOLD " in log.read_text(), "the script")
+    said = hears(alice, "held")
+    assert len(said["hosts"]) == 2 and said["cpus"] == 4
+    assert said["given"] == given and said["here"] == str(work)
     view = alice.json("ray", "status", "held")
     assert view["state"] == "running" and len(view["nodes"]) == 2
 
@@ -137,10 +121,13 @@ def test_attach_is_for_the_owner_alone_and_stop_leaves_nothing(alice: Terminal, 
         assert list(said.values()).count("refused") >= 3 and "401" in said.values()
     assert alice.json("ray", "status", "held")["state"] == "running"
 
-    alice.labkit("ray", "stop", "held")
-    wait_for(
-        lambda: alice.json("ray", "status", "held")["state"] == "stopped", "its end", every_s=1
-    )
+    (work / "done").touch()
+    own(work, like=alice.home)
+    alice.labkit("ray", "logs", "-f", "held")
+    assert alice.json("ray", "status", "held")["state"] == "done"
+    folder = Path(job["folder"])
+    assert folder.stat().st_mode & 0o77 == 0 and (folder / "log.txt").stat().st_mode & 0o77 == 0
+    assert not (folder / "cluster" / "token").exists()
     alice.leaves_nothing()
 
 
@@ -150,7 +137,7 @@ def test_two_people_have_clusters_on_one_node_at_once_and_neither_meets_the_othe
     people = [alice, Terminal(alice.cluster, "bob")]
     name = f"beside-{soak_round}"
     one_node = ("--nodes=1", "--cpus-per-node=1", "--memory=1GB", "--time=20m")
-    command = ["--", alice.cluster.python, "-c", SCRIPT, "--hold"]
+    command = ["--", alice.cluster.python, "-c", SCRIPT, "--until", "/never"]
     for person in people:
         person.json("ray", "launch", *one_node, f"--name={name}", *command)
     alices, bobs = (hears(person, name) for person in people)
@@ -164,6 +151,7 @@ def test_two_people_have_clusters_on_one_node_at_once_and_neither_meets_the_othe
         person.labkit("ray", "stop", name)
     for person in people:
         person.leaves_nothing()
+        assert person.json("ray", "status", name)["state"] == "stopped"
 
 
 def test_what_cannot_run_is_said_before_it_is_submitted(alice: Terminal, work: Path):
