@@ -6,6 +6,10 @@ THREADS_SLEEP = {"GOMP_SPINCOUNT": "1000"}
 takes 7 s took 95 where two of them, of two tests, ran at once; with this 13."""
 
 
+ONE_CORE = "[clusters.here]\nnum_cpus = 1\n"
+"""All that a site's jobs have: two tests run at once, on a machine that may have two."""
+
+
 def settings_of_jobs(site: object) -> str:
     """The end of a `labkit.toml`: whose a process is, and threads that sleep."""
     names = {SITE_OF_TEST: str(site), **THREADS_SLEEP}

@@ -25,7 +25,7 @@ from labkit.demo import demo_weights
 from labkit.demo.toy_model import add_toy
 from labkit.models.catalogue import add_model, inspect_folder
 from labkit.processes import all_processes, environment_value, identify, send_signal
-from tests.jobs import SITE_OF_TEST, settings_of_jobs
+from tests.jobs import ONE_CORE, SITE_OF_TEST, settings_of_jobs
 from tests.needs import need
 from tests.unit.tiny_encoder import save_tiny_encoder
 from tests.waiting import wait_for
@@ -60,7 +60,7 @@ class Lab:
         (folder / "scratch").mkdir(mode=0o700)
         (folder / "labkit.toml").write_text(
             'name = "test"\nruns = "runs"\nstate = "state"\ncatalogue = "models"\n'
-            f'scratch = "{folder}/scratch"\n\n' + settings_of_jobs(folder)
+            f'scratch = "{folder}/scratch"\n\n{ONE_CORE}{settings_of_jobs(folder)}'
         )
         about = {"title": "all-MiniLM-L6-v2", "licence": "Apache-2.0", "languages": ["en"]}
         minilm = inspect_folder(demo_weights(), name="minilm")

@@ -15,7 +15,7 @@ import pytest
 from labkit.demo import demo_weights
 from labkit.models.catalogue import add_model, inspect_folder
 from labkit.processes import all_processes, environment_value, identify, send_signal
-from tests.jobs import SITE_OF_TEST, settings_of_jobs
+from tests.jobs import ONE_CORE, SITE_OF_TEST, settings_of_jobs
 from tests.unit.tiny_encoder import save_tiny_encoder
 from tests.waiting import wait_for
 
@@ -157,7 +157,7 @@ def lab(tiny_encoder: Path) -> Iterator[Lab]:
     folder = Path(tempfile.mkdtemp(prefix="lt", dir="/tmp"))
     lab = Lab(folder, tiny_encoder)
     with (folder / "labkit.toml").open("a") as file:
-        file.write("\n" + settings_of_jobs(folder))
+        file.write("\n" + ONE_CORE + settings_of_jobs(folder))
     try:
         yield lab
     finally:

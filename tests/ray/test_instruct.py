@@ -34,7 +34,7 @@ def toy(lab: Lab) -> Lab:
 
 def start(lab: Lab, *flags: str) -> str:
     data = f"--data={lab.folder / 'qa.csv'}"
-    common = ("--recipe=instruct", "--base=toy", data, "--cpus-per-node=1", "--json")
+    common = ("--recipe=instruct", "--base=toy", data, "--json")
     return lab.labkit("run", "start", *common, *flags)
 
 

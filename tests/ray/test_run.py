@@ -12,7 +12,7 @@ from tests.waiting import wait_for
 
 from .conftest import HOTLINE, Lab
 
-LONG = ("--base=tiny", "--epochs=200", "--patience=200", "--batch-size=2", "--cpus-per-node=1")
+LONG = ("--base=tiny", "--epochs=200", "--patience=200", "--batch-size=2")
 """Minutes, if it is let run to its end."""
 
 
@@ -33,7 +33,7 @@ def test_the_whole_way_without_a_network(lab: Lab) -> None:
         pytest.skip("no network namespace may be made here")
     mine = lab.folder / "mine.csv"
     mine.write_bytes(HOTLINE.read_bytes())
-    run = lab.start("--base=minilm", "--method=head", data=mine, prefix=prefix)
+    run = lab.start("--base=minilm", "--method=head", "--epochs=3", data=mine, prefix=prefix)
     mine.unlink()  # it is the person's, and may go while the run goes on
     result = lab.wait_for_end(run)
     assert result["state"] == "done"
@@ -140,7 +140,7 @@ def test_a_full_disk_stops_no_training_and_is_said(lab: Lab) -> None:
     if subprocess.run(mount, capture_output=True).returncode != 0:
         pytest.skip("no file system may be mounted here")
     try:
-        run = lab.start("--base=tiny", "--epochs=1", "--cpus-per-node=1")
+        run = lab.start("--base=tiny", "--epochs=1")
         lab.wait_for_state(run, "failed")
         message = json.loads(lab.labkit_any("run", "show", run, "--json"))["message"]
         assert "free" in message and "labkit run delete" in message and "resume" in message

@@ -21,6 +21,8 @@ from tests.waiting import wait_for
 
 NUM_LAYERS = 2
 """Of MiniLM's six. They learn enough to be measured by, in a third of the time."""
+MANY = 12
+"""Epochs that outlast several faults."""
 
 
 @pytest.fixture(scope="module")
@@ -50,19 +52,14 @@ def first_layers(weights: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def epochs(pytestconfig: pytest.Config) -> int:
-    """Of a run that something happens to; in `make soak` it outlasts three minutes."""
-    return 80 if pytestconfig.getoption("--soak") else 10
+    """Of a run that something happens to once; in `make soak` it outlasts three minutes."""
+    return 80 if pytestconfig.getoption("--soak") else 6
 
 
 @pytest.fixture(scope="module")
-def long(epochs: int) -> Sequence[str]:
-    return f"--epochs={epochs}", f"--patience={epochs}"
-
-
-@pytest.fixture(scope="module")
-def undisturbed(alice: Terminal, long: Sequence[str]) -> Callable[[], Any]:
+def undisturbed(alice: Terminal, epochs: int) -> Callable[[], Any]:
     """Begins such a run, to which nothing happens; what came of it, once it is asked for."""
-    folder = begin(alice, *long, name="whole")
+    folder = begin(alice, epochs=epochs, name="whole")
 
     def result() -> Any:
         run = alice.json("run", "show", "whole", "--wait")
@@ -73,13 +70,12 @@ def undisturbed(alice: Terminal, long: Sequence[str]) -> Callable[[], Any]:
     return result
 
 
-def start(alice: Terminal, *given: str, name: str) -> Sequence[str]:
+def start(alice: Terminal, *given: str, name: str, epochs: int = 1) -> Sequence[str]:
     data = alice.cluster.folder / "checkout" / "labkit" / "demo" / "hotline.csv"
-    fixed = ["--recipe=text-classification", "--base=thin", f"--data={data}"]
-    return [
-        *("run", "start", *fixed, "--label=category", f"--name={name}"),
-        *("--cpus-per-node=1", "--memory=3GB", *given),
-    ]
+    fixed = ["--recipe=text-classification", "--base=thin", f"--data={data}", "--label=category"]
+    learning = [f"--epochs={epochs}", f"--patience={epochs}", "--learning-rate=4e-4"]
+    place = ["--cpus-per-node=1", "--memory=3GB"]
+    return ["run", "start", f"--name={name}", *fixed, *learning, *place, *given]
 
 
 def instant_answer(run: Any) -> float:
@@ -120,10 +116,10 @@ def test_what_one_may_not_use_or_nobody_has_is_said_before_it_is_submitted(alice
 
 
 def test_a_run_over_two_nodes_learns_what_one_node_does(
-    alice: Terminal, undisturbed: Callable[[], Any], long: Sequence[str]
+    alice: Terminal, undisturbed: Callable[[], Any], epochs: int
 ):
     place = ("--nodes=2", "--partition=gpu", "--account=lab")
-    two = alice.json(*start(alice, *place, *long, name="two"), "--wait")
+    two = alice.json(*start(alice, *place, epochs=epochs, name="two"), "--wait")
     one = undisturbed()
     # Better than nothing learnt by far more than the difference that dropout makes.
     assert two["accuracy"] > instant_answer(one)
@@ -140,9 +136,9 @@ def test_a_run_over_two_nodes_learns_what_one_node_does(
     alice.leaves_nothing()
 
 
-def begin(alice: Terminal, *given: str, name: str) -> Path:
+def begin(alice: Terminal, *given: str, epochs: int, name: str) -> Path:
     """A run that has left its first checkpoint."""
-    folder = folder_of(alice, alice.json(*start(alice, *given, name=name)))
+    folder = folder_of(alice, alice.json(*start(alice, *given, epochs=epochs, name=name)))
     checkpoints = folder / "attempts" / "1" / "checkpoints"
     wait_for(lambda: list(checkpoints.glob("step-*")), "a checkpoint")
     return folder
@@ -166,12 +162,12 @@ def newest_state(folder: Path, attempt: int) -> tuple[Path, Any]:
 
 
 def test_a_run_that_loses_a_node_goes_on_with_those_left_may_be_stopped_and_resumed(
-    alice: Terminal, long: Sequence[str], epochs: int
+    alice: Terminal,
 ):
     name = "lost"
-    folder = begin(alice, "--nodes=3", *long, name=name)
-    *_, lost = nodes = nodes_of(alice, folder)
-    for node in nodes:  # before it is lost, bob tries what is there
+    folder = begin(alice, "--nodes=3", epochs=MANY, name=name)
+    first, _, lost = nodes_of(alice, folder)
+    for node in (first, lost):  # before it is lost, bob tries what is there
         gets_nowhere(alice.cluster, node, of="alice", by="bob")
     alice.cluster.crash(lost)
     try:
@@ -190,7 +186,7 @@ def test_a_run_that_loses_a_node_goes_on_with_those_left_may_be_stopped_and_resu
     newest, state = newest_state(folder, 2)
     assert state["step"] >= run["step"] > 0
     # In the midst of an epoch, as a rule: not the checkpoint that the last one's end left.
-    assert (state["epoch"], state["batch"]) == divmod(state["step"], run["num_steps"] // epochs)
+    assert (state["epoch"], state["batch"]) == divmod(state["step"], run["num_steps"] // MANY)
     # Slurm starts nothing again that a person has stopped.
     assert restarts(alice, folder) == 0 and not list(folder.glob(".*.job"))
     assert alice.cluster.output(["squeue", "--noheader", f"--name={folder.name}"]) == ""
@@ -231,15 +227,14 @@ def longest(alice: Terminal, minutes: str) -> None:
 def test_a_run_whose_time_is_longer_than_a_job_may_be_goes_on_in_pieces(
     alice: Terminal,
     undisturbed: Callable[[], Any],
-    long: Sequence[str],
+    epochs: int,
     pytestconfig: pytest.Config,
 ):
     longest(alice, "3")
     try:
-        given = (*long, "--time=30m")
-        printed = alice.labkit(*start(alice, *given, name="pieces"), "--dry-run")
+        printed = alice.labkit(*start(alice, "--time=30m", name="pieces"), "--dry-run")
         assert "in pieces of 3 min" in printed
-        folder = begin(alice, *given, name="pieces")
+        folder = begin(alice, "--time=30m", epochs=epochs, name="pieces")
         if not pytestconfig.getoption("--soak"):
             time_is_nearly_over(alice, folder)
         wait_for(
@@ -285,11 +280,9 @@ def goes_on(alice: Terminal, folder: Path, attempt: int) -> str:
     return json.loads((of_attempt / "attempt.json").read_text())["reason"]
 
 
-def test_a_run_outlives_its_processes_the_controller_and_a_disk_that_hangs(
-    alice: Terminal, undisturbed: Callable[[], Any], long: Sequence[str]
-):
+def test_a_run_outlives_its_processes_the_controller_and_a_disk_that_hangs(alice: Terminal):
     alice.cluster.need_disk()
-    folder = begin(alice, "--nodes=2", *long, name="struck")
+    folder = begin(alice, "--nodes=2", epochs=MANY, name="struck")
     head, other = nodes_of(alice, folder)
     worker = process_of(alice, other, "^ray::.*TrainWorker")
     with alice.cluster.controller_down(), alice.cluster.starved(worker, other):
@@ -304,15 +297,17 @@ def test_a_run_outlives_its_processes_the_controller_and_a_disk_that_hangs(
     strike(alice, head, "^[^ ]+ -m labkit run execute")
     assert "its first process or Ray killed" in goes_on(alice, folder, 4)
     assert restarts(alice, folder) == 1
-    learns_as(alice.json("run", "show", "struck", "--wait"), undisturbed(), OF_WORKERS)
+    run = alice.json("run", "show", "struck", "--wait")
+    assert (run["state"], run["step"]) == ("done", run["num_steps"])
+    assert run["accuracy"] > instant_answer(run)
     alice.leaves_nothing()
 
 
 def test_a_run_whose_disk_is_full_says_so_and_goes_on_once_there_is_room(
-    alice: Terminal, undisturbed: Callable[[], Any], long: Sequence[str]
+    alice: Terminal, undisturbed: Callable[[], Any], epochs: int
 ):
     alice.cluster.need_disk()
-    folder = begin(alice, *long, name="full")
+    folder = begin(alice, epochs=epochs, name="full")
     with alice.cluster.disk_full():
         said = alice.labkit("run", "show", "full", "--wait", fails=True)
         assert "The disk of its folder is full. Free some room." in said, said
@@ -325,9 +320,9 @@ def test_a_run_whose_disk_is_full_says_so_and_goes_on_once_there_is_room(
 
 
 def test_a_run_whose_first_node_is_cut_off_goes_on_elsewhere(
-    alice: Terminal, undisturbed: Callable[[], Any], long: Sequence[str]
+    alice: Terminal, undisturbed: Callable[[], Any], epochs: int
 ):
-    folder = begin(alice, "--nodes=2", *long, name="headless")
+    folder = begin(alice, "--nodes=2", epochs=epochs, name="headless")
     head, _ = nodes_of(alice, folder)
     alice.cluster.cut(head)  # what runs there runs on, and writes where it did
     try:
