@@ -59,7 +59,7 @@ def made(folder: Path) -> Path:
 def test_each_method_learns_and_beats_its_base(
     tuning: InstructTuning, method: Method, dtype: torch.dtype
 ):
-    tuning = by(tuning, method, epochs=25)
+    tuning = by(tuning, method, epochs=40)  # with 25, a processor without AVX512 learnt two answers of three
     tuning = replace(tuning, loop=replace(tuning.loop, dtype=dtype))
     base = measure_base(tuning)
     assert tune(tuning)
