@@ -59,7 +59,8 @@ def made(folder: Path) -> Path:
 def test_each_method_learns_and_beats_its_base(
     tuning: InstructTuning, method: Method, dtype: torch.dtype
 ):
-    tuning = by(tuning, method, epochs=40)  # with 25, a processor without AVX512 learnt two answers of three
+    # After 25, a processor without AVX512 answers two of the three questions right.
+    tuning = by(tuning, method, epochs=40)
     tuning = replace(tuning, loop=replace(tuning.loop, dtype=dtype))
     base = measure_base(tuning)
     assert tune(tuning)
