@@ -256,7 +256,8 @@ class SlurmCluster:
             assert done.returncode == 0, done.stderr
             return done.stdout
 
-        inside('mkdir "$0"; echo 65536 > "$0/memory.limit_in_bytes"; echo "$1" > "$0/cgroup.procs"')
+        inside('if [ -d "$0" ]; then rmdir "$0"; fi; mkdir "$0"')  # a killed test run's goes
+        inside('echo 65536 > "$0/memory.limit_in_bytes"; echo "$1" > "$0/cgroup.procs"')
         try:
             yield
             wait_for(lambda: inside('cat "$0/cgroup.procs"') == "", "its end")
