@@ -10,7 +10,7 @@ UNIT := tests/unit -n 2 --dist loadscope
 ON_SLURM := tests/slurm tests/security
 # Two processes, a file in one of them; each with a test cluster of its own.
 BY_FILE := -n 2 --dist loadfile --no-loadscope-reorder
-WHOLE := tests/ray tests/hub tests/browser $(ON_SLURM) $(BY_FILE)
+SYSTEM := tests/ray tests/hub tests/browser $(ON_SLURM) $(BY_FILE)
 # Another Debian, with whose Slurm the same tests run: trixie has 24.11.
 SUITE ?= trixie
 OTHER := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/labkit-debian/$(SUITE)
@@ -34,7 +34,7 @@ sample: $(VENV)/.run ## tune the sample data from the terminal
 
 test: $(VENV)/.test ## set up, and pass every test
 	$(BIN)/python -m pytest $(UNIT)
-	$(BIN)/python -m pytest $(WHOLE)
+	$(BIN)/python -m pytest $(SYSTEM)
 
 check: $(VENV)/.test ## formatting, types, directions of imports, imports of each extra
 	$(BIN)/ruff format --check .
@@ -48,7 +48,7 @@ bench: $(VENV)/.bench ## speed and memory beside the peers, as ratios; about an 
 
 soak: $(VENV)/.test ## what repeats: 20 rounds of the faults, 10,000 attacks
 	$(BIN)/python -m pytest $(UNIT) $(SOAK)
-	$(BIN)/python -m pytest $(WHOLE) $(SOAK)
+	$(BIN)/python -m pytest $(SYSTEM) $(SOAK)
 
 other-slurm: $(VENV)/.test $(OTHER) ## the tests on Slurm once more, with Debian 13's 24.11; SUITE=sid: the newest
 	LABKIT_SLURM_ROOT=$(OTHER) $(BIN)/python -m pytest $(ON_SLURM) $(BY_FILE)

@@ -122,7 +122,6 @@ def test_a_script_runs_unchanged_on_two_nodes_and_attach_is_for_the_owner_alone(
     assert alice.json("ray", "status", "held")["state"] == "running"
 
     (work / "done").touch()
-    own(work, like=alice.home)
     alice.labkit("ray", "logs", "-f", "held")
     assert alice.json("ray", "status", "held")["state"] == "done"
     folder = Path(job["folder"])
