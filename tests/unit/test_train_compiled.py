@@ -113,7 +113,6 @@ def num_graphs(family: str, *, lora: bool = False, recompute_every: int = 0) -> 
 @pytest.mark.parametrize(
     ("family", "lora", "recompute_every", "num_kinds"),
     [
-        ("llama", False, 0, 1),
         ("llama", True, 1, 1),
         ("qwen3", False, 1, 1),
         ("gemma", True, 0, 2),  # what goes into the first block has no gradient
