@@ -5,7 +5,9 @@ DEMO ?= .demo
 # Which build of torch: TORCH=2.13.0, or a wheel's address, or "torch==2.13.0 --index-url …".
 TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on --no-compile
+# By all cores at once, which pip does not; like pip, it passes over files for a newer Python.
+COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true
 UNIT := tests/unit -n 2 --dist loadscope
 ON_SLURM := tests/slurm tests/security
 # Two processes, a file in one of them; each with a test cluster of its own.
@@ -71,16 +73,20 @@ clean: ## remove the environment and the demo site
 
 $(VENV)/.run: constraints.txt pyproject.toml demo-model.txt spawners/proxy/package-lock.json
 	$(PYTHON) -m venv $(VENV)
+	$(PIP) -c constraints.txt --upgrade pip
 	$(PIP) $(TORCH)
 	$(PIP) -c constraints.txt -e '.[train,hub,lab]'
 	$(MODEL)
+	$(COMPILE)
 	$(BIN)/labkit lab --install-proxy
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run
 	$(PIP) -c constraints.txt -e '.[train,qlora,ray,hub,lab,test]'
+	$(COMPILE)
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.test
 	$(PIP) -c constraints.txt -e '.[train,qlora,ray,hub,lab,test,bench]'
+	$(COMPILE)
 	@touch $@
