@@ -158,13 +158,13 @@ def test_carol_may_choose_an_account(cluster: SlurmCluster):
 
 
 def test_a_node_that_is_cut_off_stops_answering(cluster: SlurmCluster):
+    def state() -> str:
+        return cluster.state("n2")
+
+    wait_for(lambda: state() == "idle", "the end of jobs before", seen=state)
     cluster.cut("n2")
     try:
-        # Without its star where Slurm misses it only once its time is over.
-        wait_for(
-            lambda: cluster.state("n2") in ("idle*", "down*", "down"),
-            "n2 to be missed", seen=lambda: cluster.state("n2"),
-        )  # fmt: skip
+        wait_for(lambda: state() in ("idle*", "down*"), "n2 to be missed", seen=state)
     finally:
         cluster.heal("n2")
     assert cluster.state("n2") == "idle"
