@@ -135,7 +135,8 @@ class Lab:
         return self.rest("POST", "api/sessions", session)["kernel"]["id"]
 
     def runs(self) -> list[Path]:
-        return sorted((self.folder / "runs").glob("2*"))
+        """All whose spec is written: a folder is there a moment before."""
+        return sorted(spec.parent for spec in (self.folder / "runs").glob("2*/spec.toml"))
 
     def labkit(self, *arguments: str) -> str:
         """What the command prints, in a terminal of this lab."""
