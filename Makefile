@@ -71,22 +71,15 @@ slurm-hub: $(VENV)/.test ## the lab on that Slurm, to look at in a browser; Ctrl
 clean: ## remove the environment and the demo site
 	rm -rf $(VENV) $(DEMO)
 
-$(VENV)/.run: constraints.txt pyproject.toml demo-model.txt spawners/proxy/package-lock.json
+$(VENV)/.run: EXTRAS := train,hub,lab
+$(VENV)/.test: EXTRAS := train,qlora,ray,hub,lab,test
+$(VENV)/.bench: EXTRAS := train,qlora,ray,hub,lab,test,bench
+$(VENV)/.run $(VENV)/.test $(VENV)/.bench: constraints.txt pyproject.toml demo-model.txt spawners/proxy/package-lock.json
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) -c constraints.txt --upgrade pip
 	$(PIP) $(TORCH)
-	$(PIP) -c constraints.txt -e '.[train,hub,lab]'
+	$(PIP) -c constraints.txt -e '.[$(EXTRAS)]'
 	$(MODEL)
 	$(COMPILE)
 	$(BIN)/labkit lab --install-proxy
-	@touch $@
-
-$(VENV)/.test: $(VENV)/.run
-	$(PIP) -c constraints.txt -e '.[train,qlora,ray,hub,lab,test]'
-	$(COMPILE)
-	@touch $@
-
-$(VENV)/.bench: $(VENV)/.test
-	$(PIP) -c constraints.txt -e '.[train,qlora,ray,hub,lab,test,bench]'
-	$(COMPILE)
 	@touch $@
