@@ -4,7 +4,6 @@ import csv
 import json
 import os
 from collections.abc import Callable, Iterator
-from itertools import chain, islice
 from pathlib import Path
 
 import hypothesis
@@ -42,9 +41,9 @@ LONG_FILES = (
     "slurm/test_journey.py",
     "hub/test_journey.py",
     "browser/test_studio_instruct.py",
+    "hub/test_time_left.py",
 )
-"""They train, for minutes. What waits more than it computes comes in between, three files after
-each: of two processes, one is then seldom in the other's way, and cores are seldom idle."""
+"""They go first, longest first: two processes then end at about the same time."""
 SOAK_ROUNDS = 20
 INPUTS, SOAK_INPUTS = 40, 10_000
 
@@ -60,13 +59,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    files: dict[str, list[pytest.Item]] = {}
-    for item in items:
-        files.setdefault("/".join(item.path.parts[-2:]), []).append(item)
-    long = [files.pop(name) for name in LONG_FILES if name in files]
-    others = iter(files.values())
-    mixed = [file for one in long for file in (one, *islice(others, 3))]
-    items[:] = chain.from_iterable([*mixed, *others])
+    place = {file: number for number, file in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: place.get("/".join(item.path.parts[-2:]), len(place)))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
