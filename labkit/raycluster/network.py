@@ -1,11 +1,17 @@
 """By which address a node is reached from the others, and over which interface."""
 
 import ipaddress
+import random
 import socket
+from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
 from labkit.errors import LabkitError
+
+GIVEN_BY_LINUX = Path("/proc/sys/net/ipv4/ip_local_port_range")
+"""The first and the last port that it gives to whoever asks for any."""
 
 
 def own_address(interface: str = "") -> str:
@@ -57,8 +63,18 @@ def answers(address: str) -> bool:
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+    """A port on which nothing listens, none of those that Linux gives to whoever asks for any.
+
+    Ray's processes ask for dozens of those before the one that this is for listens.
+    """
+    lowest, highest = map(int, GIVEN_BY_LINUX.read_text().split())
+    ours = [port for port in range(10_000, 65_536) if not lowest <= port <= highest]
+    for port in random.sample(ours, len(ours)):
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("", port))
+            return port
+    with socket.socket() as listener:  # this machine leaves none
+        listener.bind(("", 0))
         return listener.getsockname()[1]
 
 

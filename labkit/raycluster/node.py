@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from labkit.raycluster.network import address_towards, answers, free_port, own_a
 from labkit.raycluster.ray_start import (
     has_dashboard,
     head_arguments,
+    last_words,
     ray_environment,
     running_ray,
     wait_for_head,
@@ -37,6 +39,8 @@ LEAVE_TIMEOUT_S = 15
 """How long the head waits for the others to end their Ray; those that were lost never do."""
 HEAD_CHECK_S = 1.0
 HEAD_MISSES = 5
+RAY_LOOKS_S = 3
+"""Within it `ray start` sees that one of its processes ended, says which, and ends the others."""
 KILLED = 128 + signal.SIGKILL
 """The exit code of a job whose command or whose Ray was killed; its scheduler may try it again."""
 
@@ -109,7 +113,7 @@ def run_head(spec: NodeSpec) -> int:
                     if spec.num_nodes > 1:
                         _wait_for_nodes(spec, meeting, environment)
                     meeting.lock()
-                    return _run_command(spec, environment, ray, address)
+                    return _run_command(spec, environment, ray, address, temp)
                 finally:
                     meeting.close()
                     meeting.wait_until_left(LEAVE_TIMEOUT_S)
@@ -183,7 +187,7 @@ def _lend(ray: subprocess.Popen[bytes], meeting: Rendezvous, head: str, temp: Pa
         if meeting.closed:
             return 0
         if ray.poll() is not None:
-            print((temp / "start.log").read_text(errors="replace").strip(), file=sys.stderr)
+            print(last_words(temp), file=sys.stderr)
             raise LabkitError(f"Ray ended on {socket.gethostname()}; the log has what it said.")
         misses = 0 if answers(head) else misses + 1
         time.sleep(HEAD_CHECK_S)
@@ -196,6 +200,7 @@ def _run_command(
     environment: Mapping[str, str],
     ray: subprocess.Popen[bytes],
     address: str,
+    temp: Path,
 ) -> int:
     child = subprocess.Popen(
         spec.command, cwd=spec.workdir, env=dict(environment), stdin=subprocess.DEVNULL
@@ -208,7 +213,13 @@ def _run_command(
 
     previous = {n: signal.signal(n, ask) for n in (signal.SIGTERM, signal.SIGINT)}
     try:
-        return _watch(child, ray, address, kill_at)
+        code = _watch(child, ray, address, kill_at)
+        if code is None:
+            with suppress(subprocess.TimeoutExpired):
+                ray.wait(RAY_LOOKS_S)
+            print(last_words(temp), file=sys.stderr)
+            print("The head of the Ray cluster died; the job ends.", file=sys.stderr)
+        return KILLED if code is None else code
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -222,14 +233,14 @@ def _watch(
     ray: subprocess.Popen[bytes],
     address: str,
     kill_at: Sequence[float],
-) -> int:
-    """Until the command ends, its grace is over, or Ray's head is gone a few times running."""
+) -> int | None:
+    """The command's exit code, or that of a grace that is over; None where Ray's head is gone."""
     misses = 0
     while True:
         try:
             code = child.wait(HEAD_CHECK_S)
             if code > 0 and (ray.poll() is not None or not answers(address)):
-                break  # it failed since its Ray was gone
+                return None  # it failed since its Ray was gone
             return code if code >= 0 else 128 - code  # as a shell says that a signal ended it
         except subprocess.TimeoutExpired:
             misses = 0 if ray.poll() is None and answers(address) else misses + 1
@@ -237,6 +248,4 @@ def _watch(
             print("It did not end in the time that it had to save its work.", file=sys.stderr)
             return 128 + signal.SIGTERM
         if misses >= HEAD_MISSES:
-            break
-    print("The head of the Ray cluster died; the job ends.", file=sys.stderr)
-    return KILLED
+            return None

@@ -85,6 +85,7 @@ def _start(temp: Path, address: str, num_cpus: int, num_gpus: int, memory_bytes:
         *(sys.executable, "-P", "-m", "ray.scripts.scripts", "start"),
         "--block",
         "--disable-usage-stats",
+        "--log-color=false",
         "--include-log-monitor=false",
         "--min-worker-port=0",
         "--max-worker-port=0",
@@ -149,5 +150,10 @@ def wait_for_head(ray: subprocess.Popen[bytes], temp: Path) -> str:
         if written.exists() and (address := written.read_text().strip()):
             return address
         time.sleep(0.02)
-    print((temp / "start.log").read_text(errors="replace").strip(), file=sys.stderr)
+    print(last_words(temp), file=sys.stderr)
     raise LabkitError(f"Ray did not start within {START_TIMEOUT_S} s; the log has what it said.")
+
+
+def last_words(temp: Path) -> str:
+    """What `ray start` said: at its end which of its processes ended, and what their logs say."""
+    return (temp / "start.log").read_text(errors="replace").strip()

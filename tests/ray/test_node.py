@@ -33,7 +33,7 @@ def test_the_end_of_ray_ends_the_job(folder: Path, soak_round: int) -> None:
     os.kill(gcs, 9)
     _, err = node.communicate(timeout=60)
     assert node.returncode == 128 + signal.SIGKILL  # a run's job is started again for it
-    assert "Ray cluster died" in err
+    assert "gcs_server" in err and "Ray cluster died" in err
     wait_for(lambda: not left_of(folder), "every process of the node to end", 10)
 
 
