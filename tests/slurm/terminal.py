@@ -3,13 +3,12 @@
 import json
 import os
 import pty
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from labkit.demo import demo_weights
+from tests.minilm import save_minilm
 from tests.slurm.cluster import SlurmCluster
 from tests.slurm.slurm_lab import SlurmLab, own
 from tests.waiting import wait_for
@@ -57,23 +56,24 @@ class Terminal:
         wait_for(lambda: not left(), "the nodes to be clean", 60, seen=left)
 
 
-def weights_at_home(cluster: SlurmCluster, user: str) -> Path:
-    """all-MiniLM-L6-v2 in that person's home, which all nodes see."""
-    home = cluster.home(user)
-    weights = home / "models" / "minilm"
+def minilm_at_home(cluster: SlurmCluster, user: str, num_layers: int | None = None) -> Path:
+    """all-MiniLM-L6-v2, or its first layers, in that person's home, which all nodes see."""
+    models = cluster.home(user) / "models"
+    weights = models / f"minilm-{num_layers or 'whole'}"
     if not weights.exists():
-        shutil.copytree(demo_weights(), weights)
-        own(home / "models", home)
+        save_minilm(weights, num_layers)
+        own(models, like=cluster.home(user))
     return weights
 
 
 @contextmanager
 def terminal_with_model(
-    cluster: SlurmCluster, user: str, *, site_settings: str = ""
+    cluster: SlurmCluster, user: str, *, site_settings: str = "", num_layers: int | None = None
 ) -> Iterator[Terminal]:
-    """That of a person who has a base model, 'minilm'; their jobs end with it."""
+    """That of a person who has 'minilm', or its first layers; their jobs end with it."""
     SlurmLab(cluster, site_settings=site_settings)
     terminal = Terminal(cluster, user)
-    terminal.labkit("models", "add", weights_at_home(cluster, user), "--name", "minilm")
+    weights = minilm_at_home(cluster, user, num_layers)
+    terminal.labkit("models", "add", weights, "--name", "minilm")
     yield terminal
     cluster.cancel_all()

@@ -17,7 +17,7 @@ from tests.slurm.cluster import SlurmCluster
 from tests.slurm.neighbour import gets_nowhere
 from tests.slurm.slurm_lab import SlurmLab, own
 from tests.slurm.terminal import Terminal
-from tests.slurm.test_journey import WRITE_NOTEBOOK, give_back, give_demo_model, job_names, runs_of
+from tests.slurm.test_journey import WRITE_NOTEBOOK, give_back, give_minilm, job_names, runs_of
 from tests.waiting import wait_for
 
 INTENTS = 10
@@ -42,7 +42,7 @@ def lab(cluster: SlurmCluster, pytestconfig: pytest.Config) -> Iterator[SlurmLab
     if why := banking77.missing():
         pytest.skip(why)
     with SlurmLab(cluster).running() as lab:
-        give_demo_model(lab, "alice")
+        give_minilm(lab, "alice")
         give_intents(lab, "alice")
         yield lab
 

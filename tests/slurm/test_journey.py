@@ -14,9 +14,10 @@ import pytest
 from labkit.models.catalogue import add_model, inspect_folder
 from tests.browser.conftest import need_chromium
 from tests.hub.person import Person, chromium, person_at
+from tests.minilm import THIN
 from tests.slurm.cluster import SlurmCluster
 from tests.slurm.slurm_lab import PEOPLE, SlurmLab, own
-from tests.slurm.terminal import weights_at_home
+from tests.slurm.terminal import minilm_at_home
 from tests.waiting import wait_for
 
 ONLY_ONE = "A node with a GPU for each finger"
@@ -172,7 +173,7 @@ def test_from_sign_in_to_the_result_of_a_run_that_is_a_job_of_ones_own(
     lab: SlurmLab, people: dict[str, Person]
 ):
     alice = people["alice"]
-    give_demo_model(lab, "alice")
+    give_minilm(lab, "alice", THIN)
     alice.sign_in()
     alice.page.get_by_role("radio", name="Half an hour").check()
     alice.page.get_by_role("button", name="Start", exact=True).click()
@@ -235,10 +236,10 @@ def choose_two_nodes(person: Person) -> None:
     person.button("Next").click()
 
 
-def give_demo_model(lab: SlurmLab, name: str) -> None:
-    """all-MiniLM-L6-v2 in that person's own catalogue."""
+def give_minilm(lab: SlurmLab, name: str, num_layers: int | None = None) -> None:
+    """all-MiniLM-L6-v2, or its first layers, in that person's own catalogue."""
     home = lab.cluster.home(name)
-    entry = inspect_folder(weights_at_home(lab.cluster, name), name="minilm")
+    entry = inspect_folder(minilm_at_home(lab.cluster, name, num_layers), name="minilm")
     add_model(home / "labkit" / "models", entry.model_copy(update={"title": "all-MiniLM-L6-v2"}))
     own(home / "labkit", home)
 

@@ -4,23 +4,19 @@ In one file, and so in one process of `pytest -n 2`: two at once are too much fo
 """
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.numpy import load_file, save_file
 
 from labkit.schedulers._slurm_nodes import values_of
+from tests.minilm import THIN
 from tests.slurm.cluster import SlurmCluster
 from tests.slurm.neighbour import gets_nowhere
-from tests.slurm.slurm_lab import own
-from tests.slurm.terminal import Terminal, terminal_with_model, weights_at_home
+from tests.slurm.terminal import Terminal, terminal_with_model
 from tests.waiting import wait_for
 
-NUM_LAYERS = 2
-"""Of MiniLM's six. They learn enough to be measured by, in a third of the time."""
 MANY = 12
 """Epochs that outlast several faults."""
 
@@ -29,25 +25,8 @@ MANY = 12
 def alice(cluster: SlurmCluster) -> Iterator[Terminal]:
     """With her runs on a disk that may hang, or be full."""
     runs = f'runs = "{cluster.disk}/{{user}}/runs"'
-    with terminal_with_model(cluster, "alice", site_settings=runs) as terminal:
-        thin = first_layers(weights_at_home(cluster, "alice"))
-        terminal.labkit("models", "add", thin, "--name", "thin")
+    with terminal_with_model(cluster, "alice", site_settings=runs, num_layers=THIN) as terminal:
         yield terminal
-
-
-def first_layers(weights: Path) -> Path:
-    """A model of its first layers, beside it."""
-    folder = weights.with_name("thin")
-    shutil.copytree(weights, folder)
-    config = json.loads((weights / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": NUM_LAYERS}))
-    left_out = tuple(f"encoder.layer.{n}." for n in range(NUM_LAYERS, config["num_hidden_layers"]))
-    tensors = load_file(weights / "model.safetensors")
-    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(left_out)}
-    assert len(kept) < len(tensors)
-    save_file(kept, folder / "model.safetensors", {"format": "pt"})
-    own(folder, like=weights)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +51,7 @@ def undisturbed(alice: Terminal, epochs: int) -> Callable[[], Any]:
 
 def start(alice: Terminal, *given: str, name: str, epochs: int = 1) -> Sequence[str]:
     data = alice.cluster.folder / "checkout" / "labkit" / "demo" / "hotline.csv"
-    fixed = ["--recipe=text-classification", "--base=thin", f"--data={data}", "--label=category"]
+    fixed = ["--recipe=text-classification", "--base=minilm", f"--data={data}", "--label=category"]
     learning = [f"--epochs={epochs}", f"--patience={epochs}", "--learning-rate=4e-4"]
     place = ["--cpus-per-node=1", "--memory=3GB"]
     return ["run", "start", f"--name={name}", *fixed, *learning, *place, *given]
