@@ -86,7 +86,7 @@ def add_adapters(model: Any, rank: int, targets: str) -> Any:
     `targets` are the names of linear layers with commas between, or 'all-linear', which leaves
     the output layer out. Raises UsageError for names that the model does not have.
     """
-    four_bits.import_without_fetching()
+    four_bits.leave_out()
     from peft import LoraConfig, get_peft_model
 
     named = [name.strip() for name in targets.split(",") if name.strip()]

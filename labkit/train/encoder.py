@@ -75,7 +75,7 @@ def prepare_method(model: TextClassifier, method: Method, lora_rank: int) -> Non
         return
     model.encoder.requires_grad_(False)
     if method == "lora":
-        four_bits.import_without_fetching()
+        four_bits.leave_out()
         from peft import LoraConfig, get_peft_model
 
         config = LoraConfig(

@@ -87,6 +87,16 @@ def import_without_fetching() -> None:
             modules["kernels"] = kernels
 
 
+def leave_out() -> None:
+    """Have peft take bitsandbytes for not installed, in a process that has not imported it.
+
+    It would import it for layers in 4 bits, with torch's compiler: more than a second, and for
+    nothing where there are none. Not for a process that may be asked for both.
+    """
+    modules: dict[str, Any] = sys.modules
+    modules.setdefault("bitsandbytes", None)
+
+
 def _require_device(device: str) -> None:
     """Raises LabkitError where bitsandbytes cannot do it there, which is tried with one block."""
     import torch

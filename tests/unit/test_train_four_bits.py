@@ -1,5 +1,6 @@
 """A base model in 4 bits: what it holds, what is learnt on it, and where it is refused."""
 
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -249,3 +250,25 @@ def test_importing_bitsandbytes_asks_no_hub_for_code(
     imported: Any = sys.modules["bitsandbytes"]
     assert imported is not bitsandbytes and not imported.fetched
     assert "kernels" not in sys.modules
+
+
+ADAPTERS_ALONE = """
+import sys
+from pathlib import Path
+from labkit.train.encoder import TextClassifier, load_encoder, merge_adapters, prepare_method
+
+model = TextClassifier(load_encoder(Path(sys.argv[1]))[0], 2)
+prepare_method(model, "lora", 4)
+print(sum("lora" in name for name, _ in model.named_parameters()))
+merge_adapters(model)
+print([name for name in ("bitsandbytes", "torch._inductor.compile_fx") if sys.modules.get(name)])
+"""
+
+
+def test_a_process_that_tunes_adapters_alone_imports_neither_bitsandbytes_nor_a_compiler(
+    tiny_base: Path,
+):
+    command = [sys.executable, "-c", ADAPTERS_ALONE, tiny_base]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    num_adapters, imported = done.stdout.splitlines()
+    assert int(num_adapters) > 0 and imported == "[]"
