@@ -67,15 +67,23 @@ def free_port() -> int:
 
     Ray's processes ask for dozens of those before the one that this is for listens.
     """
-    lowest, highest = map(int, GIVEN_BY_LINUX.read_text().split())
-    ours = [port for port in range(10_000, 65_536) if not lowest <= port <= highest]
-    for port in random.sample(ours, len(ours)):
+    given = _given_by_linux()
+    others = [port for port in range(10_000, 65_536) if port not in given]
+    for port in random.sample(others, len(others)):
         with socket.socket() as listener, suppress(OSError):
             listener.bind(("", port))
             return port
     with socket.socket() as listener:  # this machine leaves none
         listener.bind(("", 0))
         return listener.getsockname()[1]
+
+
+def _given_by_linux() -> range:
+    try:
+        first, last = map(int, GIVEN_BY_LINUX.read_text().split())
+    except OSError:  # a container may hide it
+        first, last = 32_768, 60_999
+    return range(first, last + 1)
 
 
 def _address_on(interface: str) -> str:

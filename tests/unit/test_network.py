@@ -36,6 +36,13 @@ def test_a_port_is_none_that_linux_may_give_to_another_meanwhile(
     assert {network.free_port() for _ in range(50)} <= others
 
 
+def test_where_linux_does_not_say_it_is_taken_at_its_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(network, "GIVEN_BY_LINUX", tmp_path / "hidden")
+    assert not {network.free_port() for _ in range(50)} & set(range(32_768, 61_000))
+
+
 def test_a_port_is_none_that_somebody_has(linux_gives: Callable[[int, int], None]):
     linux_gives(10_000, 65_533)
     with socket.socket() as listener:
