@@ -32,19 +32,18 @@ memory = "64 GB"
 
 os.environ.update(THREADS_SLEEP)  # for torch in the tests themselves
 
-FIRST = ("slurm/test_runs.py",)
-"""The longest by far, which one of two processes needs half the time for."""
-LAST = (
+LONG_FILES = (
+    "slurm/test_runs.py",
     "browser/test_studio.py",
-    "ray/test_instruct.py",
     "ray/test_run.py",
-    "slurm/test_journey.py",
+    "ray/test_instruct.py",
     "slurm/test_ray_jobs.py",
+    "slurm/test_journey.py",
     "hub/test_journey.py",
     "browser/test_studio_instruct.py",
+    "hub/test_time_left.py",
 )
-"""They train and take all cores, as the first does, beside which run those that wait. The longest
-first, so that both processes end at about the same time."""
+"""They go first, longest first: two processes then end at about the same time."""
 SOAK_ROUNDS = 20
 INPUTS, SOAK_INPUTS = 40, 10_000
 
@@ -60,8 +59,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    place = {file: n for n, file in enumerate(LAST, 1)} | dict.fromkeys(FIRST, -1)
-    items.sort(key=lambda item: place.get("/".join(item.path.parts[-2:]), 0))
+    place = {file: number for number, file in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: place.get("/".join(item.path.parts[-2:]), len(place)))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

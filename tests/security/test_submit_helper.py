@@ -94,11 +94,10 @@ def test_nobody_else_may_and_nothing_besides(lab: SlurmLab):
 
 def test_what_the_caller_has_set_changes_nothing(lab: SlurmLab):
     """sudo drops the hub's variables, and the site is looked for where root alone may write."""
-    evil = lab.cluster.home("bob") / "evil"
+    evil = lab.cluster.folder / "evil"  # which all may read
     evil.mkdir(exist_ok=True)
     (evil / "labkit.toml").write_text("[profiles.root]\ntitle = 'x'\n")
     (evil / "labkit.py").write_text("raise SystemExit('evil code ran')")
-    evil.parent.chmod(0o755)
     doctored = {
         "LABKIT_SITE": str(evil / "labkit.toml"),
         "XDG_CONFIG_HOME": str(evil),
