@@ -78,6 +78,10 @@ class NodeSpec:
             "memory_bytes": self.memory_bytes,
         }
 
+    @property
+    def has_dashboard(self) -> bool:
+        return self.dashboard and has_dashboard()
+
 
 def run_head(spec: NodeSpec) -> int:
     """Run the command on a private Ray cluster; returns the command's exit code.
@@ -93,7 +97,7 @@ def run_head(spec: NodeSpec) -> int:
         )
     meeting = Rendezvous(spec.rendezvous)
     meeting.open(tls=spec.tls)
-    dashboard = free_port() if spec.dashboard and has_dashboard() else None
+    dashboard = free_port() if spec.has_dashboard else None
     own = own_address(spec.network) if spec.num_nodes > 1 else "127.0.0.1"
     try:
         with private_temp(spec.scratch) as temp:
@@ -135,7 +139,7 @@ def join_head(spec: NodeSpec) -> int:
     with meeting.signed(socket.gethostname(), own), private_temp(spec.scratch) as temp:
         fetch_certificate(meeting.folder, temp)
         environment = _environment(temp, meeting, own)
-        arguments = worker_arguments(temp, own, head, **spec.amounts)
+        arguments = worker_arguments(temp, own, head, dashboard=spec.has_dashboard, **spec.amounts)
         with running_ray(arguments, environment, temp) as ray:
             return _lend(ray, meeting, head, temp)
 

@@ -58,31 +58,47 @@ def head_arguments(
     dashboard: int | None = None,
 ) -> list[str]:
     """`ray start` for a head that listens on free ports; its dashboard, if any, on loopback."""
-    shown = [f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1"] if dashboard else []
+    beside = ["--include-dashboard=false", "--no-monitor"]  # what `ray status` says comes from it
+    if dashboard:
+        beside = [
+            "--include-dashboard=true",
+            f"--dashboard-port={dashboard}",
+            "--dashboard-host=127.0.0.1",
+            f"--ray-client-server-port={free_port()}",  # else a well-known one
+        ]
     return [
-        *_start(temp, address, num_cpus, num_gpus, memory_bytes),
+        *_start(temp, address, num_cpus, num_gpus, memory_bytes, dashboard=dashboard is not None),
         "--head",
-        f"--include-dashboard={'true' if dashboard else 'false'}",
-        *shown,
-        # What `ray status` says comes from it.
-        *([] if dashboard else ["--no-monitor"]),
         "--port=0",
-        *_client_server(),
+        *beside,
     ]
 
 
 def worker_arguments(
-    temp: Path, address: str, head: str, *, num_cpus: int, num_gpus: int, memory_bytes: int
+    temp: Path,
+    address: str,
+    head: str,
+    *,
+    num_cpus: int,
+    num_gpus: int,
+    memory_bytes: int,
+    dashboard: bool = False,
 ) -> list[str]:
-    """`ray start` for a node that joins the head at `head`."""
-    return [*_start(temp, address, num_cpus, num_gpus, memory_bytes), f"--address={head}"]
+    """`ray start` for a node that joins the head at `head`, which may have a dashboard."""
+    return [
+        *_start(temp, address, num_cpus, num_gpus, memory_bytes, dashboard=dashboard),
+        f"--address={head}",
+    ]
 
 
-def _start(temp: Path, address: str, num_cpus: int, num_gpus: int, memory_bytes: int) -> list[str]:
+def _start(
+    temp: Path, address: str, num_cpus: int, num_gpus: int, memory_bytes: int, *, dashboard: bool
+) -> list[str]:
     """Cores and memory are the job's, since Ray counts the machine's."""
     object_store_bytes = max(80 * 2**20, min(memory_bytes // 10, 2 * 2**30))
+    ray = "ray.scripts.scripts" if dashboard else "labkit.raycluster.lean_ray"
     return [
-        *(sys.executable, "-P", "-m", "ray.scripts.scripts", "start"),
+        *(sys.executable, "-P", "-m", ray, "start"),
         "--block",
         "--disable-usage-stats",
         "--log-color=false",
@@ -97,14 +113,6 @@ def _start(temp: Path, address: str, num_cpus: int, num_gpus: int, memory_bytes:
         f"--memory={memory_bytes}",
         f"--object-store-memory={object_store_bytes}",
     ]
-
-
-def _client_server() -> list[str]:
-    """Where Ray's client server could start, it would take one well-known port: give it a free one.
-
-    It can only where grpcio is installed, and the flag is refused where it is not.
-    """
-    return [f"--ray-client-server-port={free_port()}"] if find_spec("grpc") else []
 
 
 @contextmanager

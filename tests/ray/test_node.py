@@ -27,9 +27,9 @@ def test_the_end_of_ray_ends_the_job(folder: Path, soak_round: int) -> None:
     node = start_node(folder, HOLD)
     assert node.stdout
     node.stdout.readline()
-    (gcs,) = [
-        p for p in left_of(folder) if b"gcs_server" in Path(f"/proc/{p}/cmdline").read_bytes()
-    ]
+    commands = {p: Path(f"/proc/{p}/cmdline").read_bytes() for p in left_of(folder)}
+    (gcs,) = [p for p, command in commands.items() if b"gcs_server" in command]
+    assert not [command for command in commands.values() if b"ray.util.client.server" in command]
     os.kill(gcs, 9)
     _, err = node.communicate(timeout=60)
     assert node.returncode == 128 + signal.SIGKILL  # a run's job is started again for it
