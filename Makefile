@@ -5,8 +5,10 @@ DEMO ?= .demo
 # Which build of torch: TORCH=2.13.0, or a wheel's address, or "torch==2.13.0 --index-url …".
 TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
+# Python compiles what it imports, less than a third of all that is installed.
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on --no-compile
-# By all cores at once, which pip does not; like pip, it passes over files for a newer Python.
+# For those who cannot write there what it compiles: people on the test cluster. By all cores at
+# once, which pip does not; like pip, it passes over files for a newer Python.
 COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true
 UNIT := tests/unit -n 2 --dist loadscope
 ON_SLURM := tests/slurm tests/security
@@ -46,6 +48,7 @@ check: $(VENV)/.test ## formatting, types, directions of imports, imports of eac
 	TORCH="$(TORCH)" $(BIN)/python tests/extras.py
 
 bench: $(VENV)/.bench ## speed and memory beside the peers, as ratios; about an hour
+	$(COMPILE)
 	$(BIN)/python -m tests.bench
 
 soak: $(VENV)/.test ## what repeats: 20 rounds of the faults, 10,000 attacks
@@ -60,12 +63,14 @@ $(OTHER):
 	tests/slurm/cluster.sh debian $@ $(SUITE)
 
 slurm-up: $(VENV)/.test ## a real Slurm of four nodes on this machine, as root; see tests/slurm/cluster.sh
+	$(COMPILE)
 	LABKIT_SLURM_PYTHON=$(abspath $(BIN))/python tests/slurm/cluster.sh up
 
 slurm-down: ## end that Slurm
 	tests/slurm/cluster.sh down
 
 slurm-hub: $(VENV)/.test ## the lab on that Slurm, to look at in a browser; Ctrl-C ends both
+	@$(COMPILE)
 	@$(BIN)/python -m tests.slurm.hub
 
 clean: ## remove the environment and the demo site
@@ -80,6 +85,5 @@ $(VENV)/.run $(VENV)/.test $(VENV)/.bench: constraints.txt pyproject.toml demo-m
 	$(PIP) $(TORCH)
 	$(PIP) -c constraints.txt -e '.[$(EXTRAS)]'
 	$(MODEL)
-	$(COMPILE)
 	$(BIN)/labkit lab --install-proxy
 	@touch $@
