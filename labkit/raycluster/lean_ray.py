@@ -1,15 +1,21 @@
-"""`ray start` without a dashboard's agents and Ray's client server: `python -m` this `start …`.
+"""`python -m labkit.raycluster.lean_ray start …`: `ray start` without what serves others.
 
-Ray starts them wherever grpcio is installed: a process, 60 MB and a port that nobody here needs.
-This process is told that it is not; those that it starts find it.
+Where grpcio is installed Ray starts a server for clients elsewhere and more of its dashboard's
+agents: a process, 60 MB and a port that no run needs. This process is told that grpcio is not
+installed; those that it starts find it.
 """
 
 import sys
 from typing import Any
 
-modules: dict[str, Any] = sys.modules
-modules["grpc"] = None
 
-from ray.scripts.scripts import main  # noqa: E402
+def main() -> None:
+    modules: dict[str, Any] = sys.modules
+    modules["grpc"] = None
+    from ray.scripts.scripts import main as ray
 
-main()
+    ray()
+
+
+if __name__ == "__main__":
+    main()
