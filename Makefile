@@ -5,11 +5,7 @@ DEMO ?= .demo
 # Which build of torch: TORCH=2.13.0, or a wheel's address, or "torch==2.13.0 --index-url …".
 TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
-# Python compiles what it imports, less than a third of all that is installed.
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on --no-compile
-# For those who cannot write there what it compiles: people on the test cluster. By all cores at
-# once, which pip does not; like pip, it passes over files for a newer Python.
-COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true
 UNIT := tests/unit -n 2 --dist loadscope
 ON_SLURM := tests/slurm tests/security
 # Two processes, a file in one of them; each with a test cluster of its own.
@@ -48,7 +44,6 @@ check: $(VENV)/.test ## formatting, types, directions of imports, imports of eac
 	TORCH="$(TORCH)" $(BIN)/python tests/extras.py
 
 bench: $(VENV)/.bench ## speed and memory beside the peers, as ratios; about an hour
-	$(COMPILE)
 	$(BIN)/python -m tests.bench
 
 soak: $(VENV)/.test ## what repeats: 20 rounds of the faults, 10,000 attacks
@@ -63,14 +58,12 @@ $(OTHER):
 	tests/slurm/cluster.sh debian $@ $(SUITE)
 
 slurm-up: $(VENV)/.test ## a real Slurm of four nodes on this machine, as root; see tests/slurm/cluster.sh
-	$(COMPILE)
 	LABKIT_SLURM_PYTHON=$(abspath $(BIN))/python tests/slurm/cluster.sh up
 
 slurm-down: ## end that Slurm
 	tests/slurm/cluster.sh down
 
 slurm-hub: $(VENV)/.test ## the lab on that Slurm, to look at in a browser; Ctrl-C ends both
-	@$(COMPILE)
 	@$(BIN)/python -m tests.slurm.hub
 
 clean: ## remove the environment and the demo site
@@ -79,11 +72,17 @@ clean: ## remove the environment and the demo site
 $(VENV)/.run: EXTRAS := train,hub,lab
 $(VENV)/.test: EXTRAS := train,qlora,ray,hub,lab,test
 $(VENV)/.bench: EXTRAS := train,qlora,ray,hub,lab,test,bench
+# Else Python compiles what it imports, less than a third of all. For tests all is, by all cores at
+# once, which pip does not: many processes import it at once, and people on the test cluster cannot
+# write there. Like pip, it passes over files for a newer Python.
+$(VENV)/.run: COMPILE :=
+$(VENV)/.test $(VENV)/.bench: COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true
 $(VENV)/.run $(VENV)/.test $(VENV)/.bench: constraints.txt pyproject.toml demo-model.txt spawners/proxy/package-lock.json
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) -c constraints.txt --upgrade pip
 	$(PIP) $(TORCH)
 	$(PIP) -c constraints.txt -e '.[$(EXTRAS)]'
 	$(MODEL)
+	$(COMPILE)
 	$(BIN)/labkit lab --install-proxy
 	@touch $@
