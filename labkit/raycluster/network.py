@@ -1,17 +1,11 @@
 """By which address a node is reached from the others, and over which interface."""
 
 import ipaddress
-import random
 import socket
-from contextlib import suppress
-from pathlib import Path
 
 import psutil
 
 from labkit.errors import LabkitError
-
-GIVEN_BY_LINUX = Path("/proc/sys/net/ipv4/ip_local_port_range")
-"""The first and the last port that it gives to whoever asks for any."""
 
 
 def own_address(interface: str = "") -> str:
@@ -60,30 +54,6 @@ def answers(address: str) -> bool:
             return True
     except OSError:
         return False
-
-
-def free_port() -> int:
-    """A port on which nothing listens, none of those that Linux gives to whoever asks for any.
-
-    Ray's processes ask for dozens of those before the one that this is for listens.
-    """
-    given = _given_by_linux()
-    others = [port for port in range(10_000, 65_536) if port not in given]
-    for port in random.sample(others, len(others)):
-        with socket.socket() as listener, suppress(OSError):
-            listener.bind(("", port))
-            return port
-    with socket.socket() as listener:  # this machine leaves none
-        listener.bind(("", 0))
-        return listener.getsockname()[1]
-
-
-def _given_by_linux() -> range:
-    try:
-        first, last = map(int, GIVEN_BY_LINUX.read_text().split())
-    except OSError:  # a container may hide it
-        first, last = 32_768, 60_999
-    return range(first, last + 1)
 
 
 def _address_on(interface: str) -> str:

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from labkit.errors import LabkitError
+from labkit.ports import free_port
 from labkit.processes import adopt_orphans
-from labkit.raycluster.network import address_towards, answers, free_port, own_address
+from labkit.raycluster.network import address_towards, answers, own_address
 from labkit.raycluster.ray_start import (
     has_dashboard,
     head_arguments,

@@ -15,8 +15,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from labkit.errors import LabkitError
+from labkit.ports import free_port
 from labkit.processes import all_processes, descendants, end_processes, identities
-from labkit.raycluster.network import free_port, interface_of
+from labkit.raycluster.network import interface_of
 from labkit.raycluster.scratch import FOR_ALL
 from labkit.raycluster.secrets import secret_environment
 

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
 
 
-@torch.library.custom_op("labkit::attend_each", mutates_args=(), device_types="cpu")
+@library.custom_op("labkit::attend_each", mutates_args=(), device_types="cpu")
 def attend_each(
     query: Tensor,
     key: Tensor,
@@ -42,7 +42,7 @@ def _(query: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
     return out_1THD, query.new_empty(one, heads, tokens, dtype=torch.float32)
 
 
-@torch.library.custom_op("labkit::attend_each_backward", mutates_args=(), device_types="cpu")
+@library.custom_op("labkit::attend_each_backward", mutates_args=(), device_types="cpu")
 def _backward(
     gradient: Tensor,
     query: Tensor,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from labkit.ports import free_port
 from labkit_spawners.ask_hub import ask_hub, keep_certificates, trust_ours_alone
 from labkit_spawners.lean import singleuser
 from labkit_spawners.templates import START_NOTEBOOK, templates_folder
@@ -68,13 +69,6 @@ def server() -> Callable[[], Any]:
     run = singleuser()  # first: what is imported by then is imported with all of the hub's half
     trust_ours_alone()
     return run
-
-
-def free_port(host: str) -> int:
-    """A port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]
 
 
 def announce(host: str, port: int, nonce: str) -> None:

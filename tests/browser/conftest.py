@@ -9,7 +9,6 @@ import secrets
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ import pytest
 from labkit.demo import demo_weights
 from labkit.demo.toy_model import add_toy
 from labkit.models.catalogue import add_model, inspect_folder
+from labkit.ports import free_port
 from labkit.processes import all_processes, environment_value, identify, send_signal
 from tests.jobs import ONE_CORE, SITE_OF_TEST, settings_of_jobs
 from tests.needs import need
@@ -183,12 +183,6 @@ class Lab:
                 continue
             if identity := identify(pid):
                 send_signal(identity, signal.SIGKILL)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -20,6 +19,7 @@ from typing import Any
 from websocket import create_connection
 
 from labkit.demo import prepare_demo
+from labkit.ports import free_port
 from labkit.processes import (
     ProcessIdentity,
     all_processes,
@@ -38,13 +38,10 @@ MARKS = ("LABKIT_SITE", SITE_OF_TEST)
 
 
 def free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
+    ports: set[int] = set()
+    while len(ports) < count:
+        ports.add(free_port("127.0.0.1"))
+    return list(ports)
 
 
 @dataclass(frozen=True)

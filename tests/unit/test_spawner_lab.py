@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import LabkitError, UsageError
+from labkit.ports import free_port
 from labkit.settings import Hub, Site
 from labkit_spawners import lab as lab_module
 from labkit_spawners.lab import (
@@ -24,7 +25,6 @@ from labkit_spawners.lab import (
     hub_config,
     run_lab,
 )
-from labkit_spawners.launcher import free_port
 from tests.unit.fake_hub import fake_hub
 
 

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from labkit.ports import free_port
 from labkit_spawners import launcher
-from labkit_spawners.launcher import REFUSED_FOR_S, announce, free_port, report
+from labkit_spawners.launcher import REFUSED_FOR_S, announce, report
 from tests.unit.fake_hub import FakeHub, fake_hub
 
 

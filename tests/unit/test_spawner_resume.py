@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from labkit.ports import free_port
 from labkit_spawners import resume_service
-from labkit_spawners.launcher import free_port
 from labkit_spawners.records import SessionRecord, SessionRecords
 from labkit_spawners.resume_service import TRY_FOR_S
 from tests.unit.fake_hub import FakeHub, fake_hub
