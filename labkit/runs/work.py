@@ -29,6 +29,7 @@ from labkit.recipes.base import Recipe, Task, TrainContext
 from labkit.runs.card import card
 from labkit.runs.folder import Attempt, Run, RunState, Status
 from labkit.runs.meter import metered
+from labkit.train.importing import importing
 
 if TYPE_CHECKING:
     from labkit.train.workers import Workers
@@ -150,12 +151,13 @@ def context_of(
 
 def _recipe_steps(run: Run, attempt: Attempt, worker: Worker, report: Callable[..., None]) -> None:
     report(phase="loading torch")
-    import torch
+    with importing():
+        import torch
 
-    from labkit.train.workers import ALONE, join, leave
+        from labkit.train.workers import ALONE, join, leave
 
+        recipe = RECIPES.load(run.spec().recipe)
     torch.set_num_threads(worker.num_threads)
-    recipe = RECIPES.load(run.spec().recipe)
     report(state=RunState.TRAINING, phase="starting")
     workers = ALONE
     if worker.size > 1:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from labkit.errors import LabkitError, UsageError
 from labkit.models.plain_weights import require_plain_weights
 from labkit.train import four_bits
+from labkit.train.importing import importing
 from labkit.train.packing import Row
 
 Method = Literal["lora", "qlora", "full"]
@@ -21,6 +22,7 @@ ALL_LINEAR = "all-linear"
 _LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
+@importing()
 def load_decoder(
     folder: Path, dtype: torch.dtype, four_bits_on: str | None = None
 ) -> tuple[Any, Any]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from labkit.train import four_bits
+from labkit.train.importing import importing
 from labkit.train.tokens import TokenRows, in_order_of_length
 
 Method = Literal["head", "lora", "full"]
@@ -43,6 +44,7 @@ def embed(encoder: nn.Module, ids_BT: Tensor, mask_BT: Tensor | None = None) -> 
     return F.normalize((states_BTD * weights_BT1).sum(1) / weights_BT1.sum(1), dim=-1)
 
 
+@importing()
 def load_encoder(folder: Path) -> tuple[nn.Module, Any]:
     """The encoder and its tokenizer, from local safetensors, running no code of the folder's."""
     from transformers import AutoModel, AutoTokenizer
