@@ -32,7 +32,7 @@ def alice(cluster: SlurmCluster) -> Iterator[Terminal]:
 @pytest.fixture(scope="module")
 def epochs(pytestconfig: pytest.Config) -> int:
     """Of a run that something happens to once; in `make soak` it outlasts three minutes."""
-    return 80 if pytestconfig.getoption("--soak") else 6
+    return 120 if pytestconfig.getoption("--soak") else 6
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def undisturbed(alice: Terminal, epochs: int) -> Callable[[], Any]:
 def start(alice: Terminal, *given: str, name: str, epochs: int = 1) -> Sequence[str]:
     data = alice.cluster.folder / "checkout" / "labkit" / "demo" / "hotline.csv"
     fixed = ["--recipe=text-classification", "--base=minilm", f"--data={data}", "--label=category"]
-    learning = [f"--epochs={epochs}", f"--patience={epochs}", "--learning-rate=4e-4"]
+    learning = [f"--epochs={epochs}", f"--patience={epochs}", "--learning-rate=1e-3"]
     place = ["--cpus-per-node=1", "--memory=3GB"]
     return ["run", "start", f"--name={name}", *fixed, *learning, *place, *given]
 
