@@ -1,7 +1,7 @@
 """What constraints.txt pins can be installed with the oldest Python that pyproject.toml allows.
 
-pip on another Python takes a version that the oldest cannot have without a word: on Debian 12's
-3.11.2 it then looks for hours for what goes together.
+pip on a newer Python takes, without a word, a version that the oldest cannot have: on Debian 12's
+3.11.2 it then looks for others that go together, on and on.
 """
 
 import importlib.metadata
