@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.accelerators import ACCELERATORS
 from labkit.errors import LabkitError, OutOfMemory
+from labkit.importing import importing
 from labkit.models.catalogue import BaseEntry
 from labkit.paths import read_json, write_json, write_private
 from labkit.recipes import RECIPES
@@ -29,7 +30,6 @@ from labkit.recipes.base import Recipe, Task, TrainContext
 from labkit.runs.card import card
 from labkit.runs.folder import Attempt, Run, RunState, Status
 from labkit.runs.meter import metered
-from labkit.train.importing import importing
 
 if TYPE_CHECKING:
     from labkit.train.workers import Workers

@@ -11,9 +11,9 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from labkit.errors import LabkitError, UsageError
+from labkit.importing import importing
 from labkit.models.plain_weights import require_plain_weights
 from labkit.train import four_bits
-from labkit.train.importing import importing
 from labkit.train.packing import Row
 
 Method = Literal["lora", "qlora", "full"]

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from labkit.importing import importing
 from labkit.train import four_bits
-from labkit.train.importing import importing
 from labkit.train.tokens import TokenRows, in_order_of_length
 
 Method = Literal["head", "lora", "full"]

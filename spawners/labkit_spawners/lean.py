@@ -13,6 +13,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from labkit.importing import importing
+
 OF_THE_HUB = (
     *("jupyterhub.handlers", "jupyterhub.handlers.pages", "jupyterhub.orm", "jupyterhub.roles"),
     *("sqlalchemy", "sqlalchemy.exc"),
@@ -29,12 +31,10 @@ last, aiohttp finds hosts as the rest of the machine does.
 
 def singleuser() -> Callable[[], Any]:
     """What `jupyterhub-singleuser` runs."""
-    gc.disable()  # all that is imported stays: to look through it again and again takes a tenth
-    try:
-        return _imported()
-    finally:
-        gc.freeze()
-        gc.enable()
+    with importing():
+        main = _imported()
+        gc.freeze()  # nor is it looked through later
+    return main
 
 
 def _imported() -> Callable[[], Any]:

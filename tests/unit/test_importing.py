@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from labkit.train.importing import importing
+from labkit.importing import importing
 
 
 @pytest.fixture(autouse=True)
