@@ -3,11 +3,13 @@
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from labkit_spawners.lab import MAX_DEATHS
 from tests.hub.real_lab import Browser, free_ports
 from tests.slurm.cluster import SlurmCluster, paused
 from tests.waiting import wait_for
@@ -88,6 +90,7 @@ class SlurmLab:
         self.settings = cluster.folder / "etc" / "labkit" / "labkit.toml"
         self.state = cluster.home("hub") / ".local" / "state" / "labkit"
         self.log = cluster.folder / "log" / "lab.out"
+        self.kills: list[float] = []
         text = settings.format(
             port=self.port,
             internal=self.internal_port,
@@ -147,8 +150,14 @@ class SlurmLab:
         with paused(self.process):  # so that it starts no hub meanwhile
             self.cluster.output(["kill", "-9", str(before)])
             yield
+            self.kills.append(time.monotonic())
         wait_for(lambda: self._child("hub") != before, "a new hub")
         wait_for(Browser(self.base).ready, "the lab", seen=self.hub_log)
+        wait_for(self._outlives_one_more, "the lab to bear another end of its hub")
+
+    def _outlives_one_more(self) -> bool:
+        """It gives up where its hub ends more often in a minute, as it may in `make soak`."""
+        return len(self.kills) < MAX_DEATHS or time.monotonic() - self.kills[-MAX_DEATHS] > 65
 
     def _child(self, name: str) -> int:
         """Its process id, as the cluster's machine counts."""

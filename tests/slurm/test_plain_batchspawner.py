@@ -112,8 +112,11 @@ def test_the_queue_counts_as_the_start_or_not(hub: PlainHub, bob: Browser):
             assert is_starting(bob)
             assert list(hub.jobs("bob").values()) == ["PENDING"]
         else:
-            # Its job stays in the queue at times, which nobody then knows of.
             wait_for(lambda: not is_starting(bob), "the hub to give up", 3 * START_TIMEOUT_S)
+            wait_for(
+                lambda: hub.jobs("bob") == {},
+                "the job to be taken out of the queue", 60, seen=hub.log_end,
+            )  # fmt: skip
 
 
 def test_a_link_starts_a_session_or_fills_in_the_form(hub: PlainHub, bob: Browser):
