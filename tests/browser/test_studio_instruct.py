@@ -48,10 +48,13 @@ def test_questions_to_answers_side_by_side(lab: Lab, browser: Browser) -> None:
     browser.inspect("22-data")
     browser.button("Next").click()
     browser.see("How should it learn?")
+    # So far that the tuned model answers otherwise than its base, on which there is a vote;
+    # adapters would not do: what this base says without them changes with labkit's sources.
+    browser.studio.get_by_label("What is tuned").select_option("full")
     browser.studio.get_by_label("Passes over the data").fill("2")
-    # So far that the tuned model answers otherwise than its base, on which there is a vote.
-    browser.studio.get_by_label("Learning rate").fill("0.01")
+    browser.studio.get_by_label("Learning rate").fill("0.003")
     browser.studio.get_by_text("More settings").click()
+    browser.studio.get_by_label("Batch size").fill("4")
     browser.studio.get_by_label("Max answer tokens").fill("12")
     browser.studio.get_by_label("System message").fill("Be brief.")
     browser.page.keyboard.press("Tab")
