@@ -7,7 +7,6 @@ that its job is started again. It never imports torch.
 
 import logging
 import os
-import shutil
 import signal
 import sys
 from dataclasses import dataclass, replace
@@ -26,6 +25,8 @@ MAX_DEATHS = 3
 """How often training goes on after the death of a process or a node."""
 ANSWER_S = 20
 """How long a node may take to answer before it counts as lost; a process must start for it."""
+ROOM_S = 60
+"""How long it may take until all devices are free, as of those that a dead process held."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +131,7 @@ def _train_together(group: Group, run: Run, worker: Worker) -> None:
     while True:
         attempt = run.attempt(worker.attempt)
         try:
-            _fit(group, worker, attempt)
+            _fit(group, worker)
             return
         except Exception as error:
             status = attempt.status()
@@ -140,7 +141,6 @@ def _train_together(group: Group, run: Run, worker: Worker) -> None:
                 raise
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
         finally:
-            shutil.rmtree(attempt.folder / "ray", ignore_errors=True)
             (attempt.folder / "store").unlink(missing_ok=True)
         group, reason = _with_those_left(group)
         if attempt.out_of_memory_file.exists():
@@ -198,42 +198,35 @@ def _is_here(answer: Any) -> bool:
         return False
 
 
-def _fit(group: Group, worker: Worker, attempt: Attempt) -> None:
-    """Ray Train's worker group, once. Raises what Ray Train raises."""
-    # It would change each worker's folder to one of its own, write its own metrics, and ask Ray
-    # for a preemption of which the scheduler tells us.
-    os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
-    os.environ["RAY_TRAIN_METRICS_ENABLED"] = "0"
-    os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+def _fit(group: Group, worker: Worker) -> None:
+    """Train once, in a process for each device. Raises what the first to fail raises.
 
-    trainer = DataParallelTrainer(
-        _work_together,
-        train_loop_config={"worker": worker},
-        scaling_config=ScalingConfig(
-            num_workers=group.num_workers,
-            use_gpu=group.num_gpus > 0,
-            resources_per_worker={
-                "CPU": group.cpus_per_worker,
-                **({"GPU": 1} if group.num_gpus else {}),
-            },
-            placement_strategy="SPREAD",
-        ),
-        run_config=RunConfig(
-            name="train",
-            storage_path=str(attempt.folder / "ray"),
-            failure_config=FailureConfig(max_failures=0),
-        ),
-    )
-    trainer.fit()
+    The others are then ended.
+    """
+    import ray
+    from ray.util.placement_group import placement_group, remove_placement_group
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-
-def _work_together(config: dict[str, Any]) -> None:
-    import ray.train
-
-    context = ray.train.get_context()
-    work(replace(config["worker"], rank=context.get_world_rank(), size=context.get_world_size()))
+    num_gpus = min(1, group.num_gpus)
+    each = {"CPU": float(group.cpus_per_worker), **({"GPU": 1.0} if num_gpus else {})}
+    room = placement_group([each] * group.num_workers, strategy="SPREAD")
+    task = ray.remote(num_cpus=group.cpus_per_worker, num_gpus=num_gpus, max_retries=0)(work)
+    try:
+        if not room.wait(ROOM_S):
+            raise TimeoutError(f"Its nodes had no room for {group.num_workers} × {each}.")
+        running = [
+            task.options(
+                scheduling_strategy=PlacementGroupSchedulingStrategy(
+                    room, placement_group_bundle_index=rank
+                )
+            ).remote(replace(worker, rank=rank, size=group.num_workers))
+            for rank in range(group.num_workers)
+        ]
+        while running:
+            ended, running = ray.wait(running, fetch_local=False)
+            ray.get(ended)
+    finally:
+        remove_placement_group(room)  # and whoever is in it
 
 
 def _stop_on_sigterm(attempt: Attempt) -> None:

@@ -78,7 +78,7 @@ def test_stop_saves_and_resume_goes_on_to_the_end(toy: Lab) -> None:
     assert samples(metrics)
 
 
-def test_two_workers_of_ray_train_that_share_out_the_model_end_as_one_does(
+def test_two_workers_that_share_out_the_model_end_as_one_does(
     toy: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On one machine: the driver is told of two nodes of one core, and finds room for both."""
@@ -95,7 +95,7 @@ def test_two_workers_of_ray_train_that_share_out_the_model_end_as_one_does(
 
 
 def by_two_workers(toy: Lab, **settings: str) -> Run:
-    """A run that two workers of Ray Train have done, on one machine."""
+    """A run that two workers have done, on one machine."""
     run = make_run(toy, **settings)
     driver = (sys.executable, "-m", "labkit", "run", "execute", "--num-cpus=1", "--num-gpus=0",
               "--num-nodes=2", "--accelerator=cpu", "--attempt=1", str(run.folder))  # fmt: skip

@@ -201,8 +201,8 @@ class SlurmCluster:
     def heal(self, node: str) -> None:
         """Put the cable back, and wait until Slurm has seen the node."""
         self._script("node-heal", node)
-        if self.state(node).startswith("down"):  # Slurm itself looks a minute later
-            self.output(["scontrol", "update", f"NodeName={node}", "State=RESUME"])
+        if self.state(node).startswith("down"):  # Slurm itself looks once a minute, maybe now
+            self.run(["scontrol", "update", f"NodeName={node}", "State=RESUME"])
         self._wait_until_usable(node)
 
     def crash(self, node: str) -> None:

@@ -14,7 +14,7 @@ def knocks(cluster: SlurmCluster, node: str, *, user: str) -> dict[str, str]:
     Not those of training processes, some of which gloo opens: it has no secret.
     """
     listening = cluster.run(["ss", "-Hltnp"], node=node).stdout
-    found = re.findall(r"(\S+):(\d+)\s+\S+\s+users:\(\(\"(?!slurm|srun|ray::RayTrain)", listening)
+    found = re.findall(r"(\S+):(\d+)\s+\S+\s+users:\(\(\"(?!slurm|srun|ray::work)", listening)
     own = json.loads(cluster.run(["ip", "-json", "-4", "address"], node=node).stdout)
     (address,) = [a["local"] for i in own if i["ifname"] != "lo" for a in i["addr_info"]]
     addresses = [

@@ -267,7 +267,7 @@ def test_a_run_outlives_its_processes_the_controller_and_a_disk_that_hangs(
     many = max(MANY, epochs)
     folder = begin(alice, "--nodes=2", epochs=many, name="struck")
     head, other = nodes_of(alice, folder)
-    worker = process_of(alice, other, "^ray::.*TrainWorker")
+    worker = process_of(alice, other, "^ray::work")
     with alice.cluster.controller_down(), alice.cluster.starved(worker, other):
         assert goes_on(alice, folder, 2) == (
             "A training process died. Going on from the newest checkpoint."

@@ -28,13 +28,14 @@ def is_lean(run: Run, attempt: Attempt, worker: Worker) -> bool:
 
 
 def test_all_go_on_from_the_newest_checkpoint_with_less(run: Run, monkeypatch: pytest.MonkeyPatch):
-    """What Ray Train does is played here: it raises what the second worker raises."""
+    """What Ray does is played here: it raises what the second worker raises."""
     begun: list[tuple[bool, str]] = []
 
     def run_out(*_: object) -> None:
         raise OutOfMemory("A device ran out of memory with 4,096 tokens at a time.")
 
-    def fit(group: Group, worker: Worker, attempt: Attempt) -> None:
+    def fit(group: Group, worker: Worker) -> None:
+        attempt = run.attempt(worker.attempt)
         begun.append((is_lean(run, attempt, worker), attempt.resume_from))
         if len(begun) == 1:
             (attempt.folder / "checkpoints" / "step-00000003").mkdir(parents=True)

@@ -51,7 +51,7 @@ def make_tuning(base: Path, folder: Path) -> InstructTuning:
         merge=False,
         system="",
         num_answers=3,
-        num_samples=3,
+        num_samples=0,
         sample_tokens=12,
         max_answer_tokens=12,
         loop=LoopSettings(
